@@ -1,0 +1,3 @@
+"""Calibrant calibrates telescopes."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""MeasurementSets (version 2) through python-casacore: index, selection, reading, writing."""

@@ -1,0 +1,87 @@
+"""What a calibration run leaves behind, as plain data: the weblog draws it, the command line prints it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+VERDICTS = ("good", "check", "do not trust")
+
+
+@dataclass(frozen=True)
+class Flux:
+    """Flux density of a field in one spw. `origin`: 'standard' (set) or 'fluxscale' (derived)."""
+
+    field: str
+    spw: int
+    freq_hz: float
+    flux_jy: float
+    error_jy: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class FlagFraction:
+    """Share of the visibilities flagged after `step`; by antenna, field and spw (names as keys)."""
+
+    step: str
+    total: float
+    by_antenna: dict[str, float]
+    by_field: dict[str, float]
+    by_spw: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FailedSolutions:
+    """Solutions that failed for one reason: `caltable` (file name), `outcome` (sentence), count, and where."""
+
+    caltable: str
+    outcome: str
+    count: int
+    antennas: list[str]
+    spws: list[int]
+    example: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done: its name, why, the command that redoes it, seconds it took."""
+
+    name: str
+    reason: str
+    command: str
+    seconds: float
+
+
+@dataclass
+class CalibrationResult:
+    """Everything a run says. `caltables` maps a role ('bandpass', 'phase_int', ...) to a path, in order made."""
+
+    obs: str
+    ms: str
+    output: str
+    telescope: str
+    observed: str
+    standard: str
+    refant: str
+    roles: dict[str, list[str]]
+    verdict: str = "good"
+    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    fluxes: list[Flux] = field(default_factory=list)
+    caltables: dict[str, str] = field(default_factory=dict)
+    flags: list[FlagFraction] = field(default_factory=list)
+    failed: list[FailedSolutions] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    target_ms: str = ""
+    report: str = ""
+    listobs: str = ""
+
+    @property
+    def commands(self) -> list[str]:
+        """The calibrant commands that would redo each step by hand."""
+        return [step.command for step in self.steps if step.command]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"commands": self.commands, "caltables": list(self.caltables.values())}
