@@ -44,6 +44,24 @@ Intent = Annotated[str, Param("Scan intents, as globs: '*BANDPASS*'.")]
 Correlation = Annotated[str, Param("Correlations: 'XX,YY'.")]
 State = Annotated[str, Param("State ids, or globs of the observing mode.")]
 Observation = Annotated[str, Param("Observation ids: '0,2~3'.")]
+Refant = Annotated[
+    str | list[str], Param("Reference antenna, best first; alternatives after commas. Empty: phases stay relative.")
+]
+RefantMode = Annotated[
+    str,
+    Param("flex: an alternative may take over; strict: intervals without the first are flagged.", choices=("flex", "strict")),
+]
+MinBlPerAnt = Annotated[int, Param("Antennas with fewer baselines than this are not solved for.")]
+MinSnr = Annotated[float, Param("Solutions at or below this signal-to-noise ratio are flagged.")]
+CorrDepFlags = Annotated[bool, Param("Use a correlation although the other ones of its channel are flagged.")]
+GainTable = Annotated[str | list[str], Param("Calibration tables to apply beforehand.")]
+GainField = Annotated[
+    str | list[str], Param("For each table, the fields whose solutions to use: names, 'nearest', or empty for all.")
+]
+Interp = Annotated[
+    str | list[str], Param("For each table, interpolation in time and frequency: 'linear', 'nearest', 'linear,linearflag'.")
+]
+SpwMap = Annotated[list[int] | list[list[int]], Param("For each table, which of its spws serves each spw of the data.")]
 DryRun = Annotated[bool, Param("Say what would be read and written; touch nothing.")]
 Overwrite = Annotated[bool, Param("Replace an existing output.")]
 

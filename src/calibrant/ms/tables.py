@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from calibrant.errors import LockedError, MeasurementSetError
+from calibrant.ms.journal import recover_abandoned
 
 
 def open_table(path: str, writable: bool = False) -> Any:
@@ -24,13 +25,16 @@ def open_table(path: str, writable: bool = False) -> Any:
         denied = [p for p in (path, os.path.join(path, "table.dat")) if not os.access(p, os.W_OK)]
         if denied:
             raise MeasurementSetError(f"{denied[0]} is read-only for you; make it writable or work on a copy")
+    options = {"readonly": not writable, "ack": False, "lockoptions": "permanent" if writable else "autonoread"}
     try:
-        return table(path, readonly=not writable, ack=False, lockoptions="permanent" if writable else "autonoread")
+        return table(path, **options)
     except RuntimeError as error:
         text = str(error)
-        if "lock" in text.lower():
-            raise LockedError(f"{path} is in use by another process; close it there and try again ({text})") from None
-        raise MeasurementSetError(f"{path} cannot be opened: {text}; the copy may be truncated") from None
+    if "could not be acquired" in text:
+        raise LockedError(f"{path} is in use by another process; close it there and try again ({text})")
+    if not writable and recover_abandoned(path):
+        return table(path, **options)
+    raise MeasurementSetError(f"{path} cannot be opened: {text}; the copy may be truncated")
 
 
 def open_subtable(path: str, name: str, writable: bool = False) -> Any:

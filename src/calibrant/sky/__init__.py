@@ -1,1 +1,1 @@
-"""."""
+"""What calibrators look like: flux standards, source models, predicted visibilities."""

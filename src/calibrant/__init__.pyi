@@ -1,0 +1,19 @@
+from calibrant.caltable.table import CalTable as CalTable
+from calibrant.errors import CalibrantError as CalibrantError
+from calibrant.pipeline.calibrate import calibrate as calibrate
+from calibrant.pipeline.demo import demo as demo
+from calibrant.pipeline.result import CalibrationResult as CalibrationResult
+from calibrant.simulate.observation import simulate as simulate
+from calibrant.tasks.applycal import applycal as applycal
+from calibrant.tasks.bandpass import bandpass as bandpass
+from calibrant.tasks.flagdata import flagdata as flagdata
+from calibrant.tasks.flagmanager import flagmanager as flagmanager
+from calibrant.tasks.fluxscale import fluxscale as fluxscale
+from calibrant.tasks.gaincal import gaincal as gaincal
+from calibrant.tasks.importuvfits import importuvfits as importuvfits
+from calibrant.tasks.listobs import listobs as listobs
+from calibrant.tasks.setjy import setjy as setjy
+from calibrant.tasks.split import split as split
+
+__version__: str
+__all__: list[str]

@@ -1,0 +1,186 @@
+"""Kernels over visibilities: each runs once over a chunk, without the GIL, at memory speed.
+
+Shapes: vis (nrow, nchan, ncorr) complex64; `bad` (nrow, nchan) unsigned, non-zero = flagged (all correlations of a
+channel together: FLAG seen as one integer); weight (nrow, 1 or nchan, ncorr) float32; model (nmodel, nchan, ncorr)
+complex64 with `which` (nrow,) choosing the row's model; `hands` (npol,) positions of the parallel hands.
+Visibilities that are not finite count as flagged. Selection, never multiplication, keeps rubbish under flags out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# reassociation lets reductions be vectorised; NaN keeps its meaning because it marks bad data
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+HUGE = np.finfo(np.float32).max
+
+_VIS = "complex64[:,:,::1]"
+_BAD = ("uint8[:,::1]", "uint16[:,::1]", "uint32[:,::1]")
+_WEIGHT = "float32[:,:,::1]"
+_MODEL = "complex64[:,:,::1]"
+_INTS = "int64[::1]"
+
+
+@njit(
+    [
+        f"void({_VIS},{bad},{_WEIGHT},{_MODEL},{_INTS},{_INTS},int64[:,::1],complex128[:,::1],float64[:,::1])"
+        for bad in _BAD
+    ],
+    cache=True,
+    nogil=True,
+    fastmath=FAST,
+)
+def row_sums(vis, bad, weight, model, which, hands, ranges, numerator, norm):  # type: ignore[no-untyped-def]
+    """A = sum_ch w V conj(M) and B = sum_ch w |M|^2 of every row and hand, over channel `ranges` [first, end).
+
+    numerator, norm: (nrow, npol), overwritten.
+    """
+    v = vis.view(np.float32)
+    m = model.view(np.float32)
+    zero = np.float32(0)
+    per_channel = weight.shape[1] > 1
+    for row in range(vis.shape[0]):
+        k = which[row]
+        for p in range(hands.shape[0]):
+            c = 2 * hands[p]
+            re, im, mm = zero, zero, zero
+            for r in range(ranges.shape[0]):
+                if per_channel:
+                    for ch in range(ranges[r, 0], ranges[r, 1]):
+                        w = weight[row, ch, hands[p]]
+                        t = v[row, ch, c] * m[k, ch, c] + v[row, ch, c + 1] * m[k, ch, c + 1]
+                        u = v[row, ch, c + 1] * m[k, ch, c] - v[row, ch, c] * m[k, ch, c + 1]
+                        good = (bad[row, ch] == 0) & (abs(t) <= HUGE) & (abs(u) <= HUGE)
+                        re += w * t if good else zero
+                        im += w * u if good else zero
+                        mm += w * (m[k, ch, c] ** 2 + m[k, ch, c + 1] ** 2) if good else zero
+                else:
+                    for ch in range(ranges[r, 0], ranges[r, 1]):
+                        t = v[row, ch, c] * m[k, ch, c] + v[row, ch, c + 1] * m[k, ch, c + 1]
+                        u = v[row, ch, c + 1] * m[k, ch, c] - v[row, ch, c] * m[k, ch, c + 1]
+                        good = (bad[row, ch] == 0) & (abs(t) <= HUGE) & (abs(u) <= HUGE)
+                        re += t if good else zero
+                        im += u if good else zero
+                        mm += m[k, ch, c] * m[k, ch, c] + m[k, ch, c + 1] * m[k, ch, c + 1] if good else zero
+            factor = 1.0 if per_channel else np.float64(weight[row, 0, hands[p]])
+            numerator[row, p] = factor * complex(re, im)
+            norm[row, p] = factor * mm
+
+
+@njit(
+    [
+        f"void({_VIS},{bad},{_WEIGHT},{_MODEL},{_INTS},{_INTS},{_INTS},{_INTS},{_INTS},"
+        "complex128[:,:,:,::1],float64[:,:,:,::1],float64[::1])"
+        for bad in _BAD
+    ],
+    cache=True,
+    nogil=True,
+    fastmath=FAST,
+)
+def channel_sums(vis, bad, weight, model, which, hands, bins, cell, baseline, numerator, norm, total):  # type: ignore[no-untyped-def]
+    """Add w V conj(M) and w |M|^2 of every channel to the sums of the row's cell, baseline and channel bin.
+
+    bins (nchan,): channel bin, -1 = not selected. numerator, norm: (ncell, nbaseline, nbin, npol), added to.
+    total (nrow,): sum of w |M|^2 of the row over bins and hands, overwritten. Rows with cell < 0 are passed over.
+    """
+    v = vis.view(np.float32)
+    m = model.view(np.float32)
+    zero = np.float32(0)
+    step = 1 if weight.shape[1] > 1 else 0
+    for row in range(vis.shape[0]):
+        total[row] = 0.0
+        if cell[row] < 0:
+            continue
+        k = which[row]
+        a = numerator[cell[row], baseline[row]]
+        b = norm[cell[row], baseline[row]]
+        sum_row = 0.0
+        for p in range(hands.shape[0]):
+            c = 2 * hands[p]
+            for ch in range(vis.shape[1]):
+                bin_ = bins[ch]
+                t = v[row, ch, c] * m[k, ch, c] + v[row, ch, c + 1] * m[k, ch, c + 1]
+                u = v[row, ch, c + 1] * m[k, ch, c] - v[row, ch, c] * m[k, ch, c + 1]
+                if bin_ >= 0 and bad[row, ch] == 0 and abs(t) <= HUGE and abs(u) <= HUGE:
+                    w = weight[row, ch * step, hands[p]]
+                    mm = w * (m[k, ch, c] * m[k, ch, c] + m[k, ch, c + 1] * m[k, ch, c + 1])
+                    a[bin_, p] += complex(w * t, w * u)
+                    b[bin_, p] += mm
+                    sum_row += mm
+        total[row] = sum_row
+
+
+@njit(
+    f"void({_VIS},complex64[:,:,:,::1],{_INTS},{_INTS},{_INTS},int64[:,::1],{_VIS})",
+    cache=True,
+    nogil=True,
+    fastmath=FAST,
+)
+def correct(vis, inverse, slot, ant1, ant2, product, out):  # type: ignore[no-untyped-def]
+    """out = V / (J_i,p conj(J_j,q)), given inverse = 1/J (nslot, nant, 1 or nchan, 2).
+
+    product (ncorr, 2): receptors p of ANTENNA1 and q of ANTENNA2. `out` may be `vis`.
+    """
+    nchan, ncorr = vis.shape[1], vis.shape[2]
+    v = vis.view(np.float32)
+    o = out.view(np.float32)
+    f = inverse.view(np.float32)
+    factor = np.empty(2 * ncorr, np.float32)
+    for row in range(vis.shape[0]):
+        s, i, j = slot[row], ant1[row], ant2[row]
+        if inverse.shape[2] == 1:
+            for c in range(ncorr):
+                p, q = product[c, 0], product[c, 1]
+                x, y = f[s, i, 0, 2 * p], f[s, i, 0, 2 * p + 1]
+                a, b = f[s, j, 0, 2 * q], -f[s, j, 0, 2 * q + 1]
+                factor[2 * c] = x * a - y * b
+                factor[2 * c + 1] = x * b + y * a
+            for ch in range(nchan):
+                for c in range(ncorr):
+                    re, im = v[row, ch, 2 * c], v[row, ch, 2 * c + 1]
+                    o[row, ch, 2 * c] = re * factor[2 * c] - im * factor[2 * c + 1]
+                    o[row, ch, 2 * c + 1] = re * factor[2 * c + 1] + im * factor[2 * c]
+        else:
+            for ch in range(nchan):
+                for c in range(ncorr):
+                    p, q = product[c, 0], product[c, 1]
+                    x, y = f[s, i, ch, 2 * p], f[s, i, ch, 2 * p + 1]
+                    a, b = f[s, j, ch, 2 * q], -f[s, j, ch, 2 * q + 1]
+                    gr = x * a - y * b
+                    gi = x * b + y * a
+                    re, im = v[row, ch, 2 * c], v[row, ch, 2 * c + 1]
+                    o[row, ch, 2 * c] = re * gr - im * gi
+                    o[row, ch, 2 * c + 1] = re * gi + im * gr
+
+
+@njit(
+    f"int64(boolean[:,:,::1],boolean[:,:,:,::1],{_INTS},{_INTS},{_INTS},int64[:,::1])",
+    cache=True,
+    nogil=True,
+)
+def spread_flags(flag, bad, slot, ant1, ant2, product):  # type: ignore[no-untyped-def]
+    """Flag correlation pq where the solution of (i, p) or of (j, q) is bad; count what is newly flagged.
+
+    flag (nrow, nchan, ncorr), changed in place; bad (nslot, nant, 1 or nchan, 2).
+    """
+    count = 0
+    step = 1 if bad.shape[2] > 1 else 0
+    for row in range(flag.shape[0]):
+        s, i, j = slot[row], ant1[row], ant2[row]
+        for ch in range(flag.shape[1]):
+            for c in range(flag.shape[2]):
+                hit = bad[s, i, ch * step, product[c, 0]] or bad[s, j, ch * step, product[c, 1]]
+                if hit and not flag[row, ch, c]:
+                    flag[row, ch, c] = True
+                    count += 1
+    return count
+
+
+@njit(f"void(float32[:,::1],float32[:,:,::1],{_INTS},{_INTS},{_INTS},int64[:,::1])", cache=True, nogil=True)
+def scale_weights(weight, factor, slot, ant1, ant2, product):  # type: ignore[no-untyped-def]
+    """weight_pq *= c_i,p c_j,q in place; weight (nrow, ncorr), factor (nslot, nant, 2)."""
+    for row in range(weight.shape[0]):
+        s, i, j = slot[row], ant1[row], ant2[row]
+        for c in range(weight.shape[1]):
+            weight[row, c] *= factor[s, i, product[c, 0]] * factor[s, j, product[c, 1]]

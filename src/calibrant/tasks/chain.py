@@ -1,0 +1,324 @@
+"""Calibration tables applied to data, on the fly or for good: opened, matched to rows, folded into one factor.
+
+A `Chain` answers, for the rows of a chunk, three small arrays over (slot, antenna, channel, receptor): the inverse
+of the product of all Jones terms, the factors of the weights, and which of them are flagged. A slot is a distinct
+(time, field) of the chunk, so the arrays are tiny against the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.errors import CalTableError, ParameterError, SelectionError
+from calibrant.ms.index import MSIndex
+
+if TYPE_CHECKING:
+    from calibrant.caltable.table import CalTable, SpwSolutions
+    from calibrant.jones import JonesTerm
+
+
+@dataclass(frozen=True)
+class Factors:
+    """slot (nrow,): slot of every row. inverse (nslot, nant, 1 or nchan, 2) complex64: 1/J. weight (nslot, nant, 2)
+    float32. spectrum (nslot, nant, nchan, 2) float32 or None: weight factors by channel of terms that have them.
+    bad (nslot, nant, 1 or nchan, 2): solution flagged."""
+
+    slot: NDArray[np.int64]
+    inverse: NDArray[np.complex64]
+    weight: NDArray[np.float32]
+    spectrum: NDArray[np.float32] | None
+    bad: NDArray[np.bool_]
+
+
+@dataclass
+class AppliedTable:
+    """One table with how it is applied: fields of its solutions, interpolation, spw map, weights."""
+
+    path: str
+    table: CalTable
+    term: JonesTerm
+    gainfield: str
+    time_interp: str
+    freq_interp: str
+    spwmap: list[int]
+    calwt: bool
+    notes: list[str] = field(default_factory=list)
+    _prepared: dict[tuple[int, int], Prepared | None] = field(default_factory=dict, repr=False)
+
+    def table_spw(self, spw: int) -> int:
+        """The table's spectral window for the data's."""
+        if not self.spwmap or self.spwmap == [-1]:
+            return spw
+        return self.spwmap[0] if len(self.spwmap) == 1 else self.spwmap[spw]
+
+    def covers(self, spw: int) -> bool:
+        """Whether the table has solutions for this spectral window of the data."""
+        return self.table_spw(spw) in self.table.spws
+
+    def fields_for(self, index: MSIndex, field_id: int) -> list[int] | None:
+        """Ids of the table's fields whose solutions serve this field of the data; None: all."""
+        if self.gainfield == "":
+            return None
+        if self.gainfield == "nearest":
+            return [self._nearest(index, field_id)]
+        return self._named(index)
+
+    def _named(self, index: MSIndex) -> list[int]:
+        from calibrant.ms.selection import field_ids
+
+        wanted = field_ids(index, self.gainfield)
+        present = {int(f) for sol in self.table.spws.values() for f in np.unique(sol.field)}
+        if not present & set(wanted) and -1 not in present:
+            names = ", ".join(f"{index.fields.name[f]} ({f})" for f in sorted(present))
+            raise SelectionError(f"gainfield {self.gainfield!r}: {self.path} has no solutions of it; it has {names}")
+        return wanted if -1 not in present else sorted({*wanted, -1})
+
+    def _nearest(self, index: MSIndex, field_id: int) -> int:
+        present = sorted({int(f) for sol in self.table.spws.values() for f in np.unique(sol.field) if f >= 0})
+        if not present:
+            return -1
+        ra, dec = index.fields.direction[:, 0], index.fields.direction[:, 1]
+        unit = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        cosine = unit[present] @ unit[field_id]
+        best = np.flatnonzero(cosine >= cosine.max() - 1e-12)
+        if len(best) > 1:
+            names = ", ".join(index.fields.name[present[k]] for k in best)
+            raise SelectionError(f"gainfield 'nearest': {names} in {self.path} are equally near; name one of them")
+        return present[int(best[0])]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Solutions of one table for a (spw, field) of the data: `own` on the table's channels, `on_data` on the data's."""
+
+    own: SpwSolutions
+    on_data: SpwSolutions
+    constant: bool
+    scale: float
+
+
+class Chain:
+    """The tables of `gaintable`, in their physical order. `solving`: the kind being solved (its rule for weights).
+    spectral_weights: weights have a frequency axis, so terms with channels act on them by channel."""
+
+    def __init__(
+        self, index: MSIndex, tables: Sequence[AppliedTable], solving: str = "", spectral_weights: bool = False
+    ) -> None:
+        from calibrant.jones import TERMS
+
+        self.index = index
+        self.tables = sorted(tables, key=lambda t: t.term.order)
+        self._solving_order = TERMS[solving].order if solving else None
+        self._spectral_weights = spectral_weights
+
+    def __bool__(self) -> bool:
+        return bool(self.tables)
+
+    def missing(self, spw: int) -> list[str]:
+        """Paths of the tables that have no solutions for this spectral window."""
+        return [t.path for t in self.tables if not t.covers(spw)]
+
+    @property
+    def notes(self) -> list[str]:
+        return sorted({note for t in self.tables for note in t.notes})
+
+    def factors(self, spw: int, rows: NDArray[np.int64]) -> Factors:
+        """What the tables say for these rows of one spectral window (see `Factors`)."""
+        fields = self.index.field[rows]
+        time_id = self.index.time_id[rows]
+        key = time_id.astype(np.int64) * (int(fields.max()) + 1) + fields
+        starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+        distinct, place = np.unique(key[starts], return_inverse=True)
+        slot = np.repeat(place.astype(np.int64), np.diff(np.append(starts, len(key))))
+        first = np.zeros(len(distinct), np.int64)
+        first[place[::-1]] = starts[::-1]
+        parts = []
+        slot_field, slot_time = fields[first], self.index.time[rows[first]]
+        for field_id in np.unique(slot_field):
+            mine = np.flatnonzero(slot_field == field_id)
+            parts.append((mine, self._fold(spw, int(field_id), slot_time[mine])))
+        return _join(slot, len(distinct), parts)
+
+    def _fold(self, spw: int, field_id: int, times: NDArray[np.float64]) -> _Folded:
+        nant = len(self.index.antennas)
+        folded = _Folded(
+            np.ones((1, nant, 1, 2), np.complex128), np.ones((1, nant, 2)), None, np.zeros((1, nant, 1, 2), bool)
+        )
+        for applied in self.tables:
+            folded = self._times_table(folded, applied, spw, field_id, times)
+        return folded
+
+    def _times_table(
+        self, folded: _Folded, applied: AppliedTable, spw: int, field_id: int, times: NDArray[np.float64]
+    ) -> _Folded:
+        from calibrant.caltable.interpolate import interpolate_time
+        from calibrant.jones import Place
+        from calibrant.jones.base import both_receptors
+
+        prepared = self._prepare(applied, spw, field_id)
+        if prepared is None:
+            return _Folded(folded.jones, folded.weight, folded.spectrum, folded.bad | True)
+        term = applied.term
+        at = times[:1] if prepared.constant else times
+        param, flag = interpolate_time(prepared.on_data, at, applied.time_interp, prepared.scale)
+        toward = self._toward(field_id, at) if term.needs_direction else None
+        place = Place(self.index.spws[spw].freq, prepared.own.freq, toward)
+        jones = term.factors(param, place)
+        if term.needs_direction:  # one position offset: three numbers, flagged together
+            flag = flag.any(axis=-1, keepdims=True)
+        bad = both_receptors(flag)
+        jones = np.where(bad, 1.0, jones) if bad.shape[2] in (1, jones.shape[2]) else jones
+        weight, spectrum = folded.weight, folded.spectrum
+        if applied.calwt:
+            if self._by_channel(term):
+                squared = np.abs(jones) ** 2
+                spectrum = squared if spectrum is None else spectrum * squared
+            else:
+                own, own_flag = (
+                    interpolate_time(prepared.own, at, applied.time_interp, prepared.scale)
+                    if prepared.own is not prepared.on_data
+                    else (param, flag)
+                )
+                factor = term.weights(own, own_flag)
+                weight = weight if factor is None else weight * factor
+        return _Folded(folded.jones * jones, weight, spectrum, folded.bad | bad)
+
+    def _by_channel(self, term: JonesTerm) -> bool:
+        """In a solve, terms on the sky's side of the solved one corrupt the model: their weights act by channel."""
+        if not term.channelized:
+            return False
+        return self._spectral_weights or (self._solving_order is not None and term.order >= self._solving_order)
+
+    def _prepare(self, applied: AppliedTable, spw: int, field_id: int) -> Prepared | None:
+        from calibrant.caltable.interpolate import interpolate_frequency, select_slots
+
+        key = (spw, field_id)
+        if key not in applied._prepared:
+            table_spw = applied.table_spw(spw)
+            solutions = select_slots(applied.table.spws[table_spw], applied.fields_for(self.index, field_id))
+            if len(solutions.time) == 0:
+                applied.notes.append(
+                    f"{applied.path}: no solutions for field {self.index.fields.name[field_id]}, spw {spw}"
+                )
+                applied._prepared[key] = None
+                return None
+            data_freq = self.index.spws[spw].freq
+            notes: list[str] = []
+            on_data = (
+                interpolate_frequency(solutions, data_freq, applied.freq_interp, notes)
+                if applied.term.channelized
+                else solutions
+            )
+            applied.notes += [f"{applied.path}: {note}" for note in notes]
+            scale = float(data_freq.mean() / solutions.freq.mean()) if table_spw != spw else 1.0
+            constant = len(solutions.time) == 1 and not applied.term.needs_direction
+            applied._prepared[key] = Prepared(solutions, on_data, constant, scale)
+        return applied._prepared[key]
+
+    def _toward(self, field_id: int, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        from calibrant.ms.geometry import direction_itrf
+
+        return direction_itrf(self.index, field_id, times)
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """Product of terms so far; axes as in `Factors`, time axis 1 or nslot."""
+
+    jones: NDArray[np.complex128]
+    weight: NDArray[np.float64]
+    spectrum: NDArray[np.float64] | None
+    bad: NDArray[np.bool_]
+
+
+def _join(slot: NDArray[np.int64], nslot: int, parts: list[tuple[NDArray[np.int64], _Folded]]) -> Factors:
+    """Put the fields' slots together."""
+    nant = parts[0][1].jones.shape[1]
+    nchan = max(p.jones.shape[2] for _, p in parts)
+    nflag = max(p.bad.shape[2] for _, p in parts)
+    inverse = np.empty((nslot, nant, nchan, 2), np.complex64)
+    weight = np.empty((nslot, nant, 2), np.float32)
+    bad = np.empty((nslot, nant, nflag, 2), bool)
+    widths = [p.spectrum.shape[2] for _, p in parts if p.spectrum is not None]
+    spectrum = np.ones((nslot, nant, max(widths), 2), np.float32) if widths else None
+    for mine, part in parts:
+        inverse[mine] = 1.0 / part.jones
+        weight[mine] = part.weight
+        bad[mine] = part.bad
+        if spectrum is not None and part.spectrum is not None:
+            spectrum[mine] = part.spectrum
+    return Factors(slot, inverse, weight, spectrum, bad)
+
+
+def open_chain(
+    index: MSIndex,
+    gaintable: str | Sequence[str] = (),
+    gainfield: str | Sequence[str] = (),
+    interp: str | Sequence[str] = (),
+    spwmap: Sequence[int] | Sequence[Sequence[int]] = (),
+    calwt: bool | Sequence[bool] = True,
+    solving: str = "",
+    spectral_weights: bool = False,
+) -> Chain:
+    """Open `gaintable` with its parallel lists as CASA understands them (short lists are filled with defaults).
+
+    Raises CalTableError for a table that does not fit the MS, ParameterError for lists that are too long.
+    """
+    paths = [gaintable] if isinstance(gaintable, str) else list(gaintable)
+    paths = [path for path in paths if path]
+    count = len(paths)
+    fields = _parallel("gainfield", [gainfield] if isinstance(gainfield, str) else list(gainfield), count, "")
+    interps = _parallel("interp", [interp] if isinstance(interp, str) else list(interp), count, "linear")
+    maps = _parallel("spwmap", _nested(spwmap), count, [])
+    weights = [calwt] * count if isinstance(calwt, bool) else _parallel("calwt", list(calwt), count, True)
+    if isinstance(calwt, (list, tuple)) and len(calwt) == 1:
+        weights = [bool(calwt[0])] * count
+    tables = [_open(index, *row) for row in zip(paths, fields, interps, maps, weights, strict=True)]
+    return Chain(index, tables, solving, spectral_weights)
+
+
+def _nested(spwmap: Sequence[int] | Sequence[Sequence[int]]) -> list[list[int]]:
+    """CASA takes one flat list for a single table, or a list of lists."""
+    items = list(spwmap)
+    if not items:
+        return []
+    if all(isinstance(item, (int, np.integer)) for item in items):
+        return [[int(item) for item in items]]  # type: ignore[arg-type]
+    return [[int(v) for v in item] for item in items]  # type: ignore[union-attr]
+
+
+def _parallel(name: str, given: list[Any], count: int, default: Any) -> list[Any]:
+    if len(given) > count and not (len(given) == 1 and given[0] in ("", default, [])):
+        raise ParameterError(f"{name} has {len(given)} entries for {count} tables in gaintable; give at most {count}")
+    return given[:count] + [default] * (count - len(given))
+
+
+def _open(
+    index: MSIndex, path: str, gainfield: str, interp: str, spwmap: list[int], calwt: bool
+) -> AppliedTable:
+    from calibrant.caltable import casa
+    from calibrant.caltable.interpolate import parse_interp
+    from calibrant.jones import TERMS
+
+    table = casa.read(path)
+    if table.kind not in TERMS:
+        raise CalTableError(f"{path} holds {table.kind!r}, which cannot be applied yet; can be: {', '.join(TERMS)}")
+    nant = len(index.antennas)
+    for spw, solutions in table.spws.items():
+        if solutions.param.shape[1] != nant:
+            raise CalTableError(
+                f"{path} has {solutions.param.shape[1]} antennas in spw {spw}, {index.path} has {nant}; "
+                "the table belongs to another MeasurementSet"
+            )
+    nspw = len(index.spws)
+    if len(spwmap) > nspw:
+        raise ParameterError(f"spwmap {spwmap} for {path} is longer than the {nspw} spectral windows of {index.path}")
+    if 1 < len(spwmap) < nspw:
+        spwmap = spwmap + list(range(len(spwmap), nspw))
+    time_interp, freq_interp = parse_interp(interp)
+    return AppliedTable(path, table, TERMS[table.kind], gainfield, time_interp, freq_interp, spwmap, calwt)
