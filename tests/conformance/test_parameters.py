@@ -23,6 +23,7 @@ ADDED: dict[str, str] = {
 }
 ADDED_TO_VERB: dict[tuple[str, str], str] = {
     ("bandpass", "refantmode"): "the reference antenna is chosen as gaincal chooses it",
+    ("fluxscale", "error_method"): "CASA's error formula does not give Jy; a jackknife over antennas does",
 }
 
 # Defaults that differ from CASA's, with the reason.

@@ -46,7 +46,9 @@ def description() -> dict[str, Any]:
             position,
             np.full(NANT, 12.0),
         ),
-        "fields": Fields(["cal", "target"], ["none"] * 2, np.array([0, 1], np.int32), np.array([[1, -0.4], [1.1, -0.5]])),
+        "fields": Fields(
+            ["cal", "target"], ["none"] * 2, np.array([0, 1], np.int32), np.array([[1, -0.4], [1.1, -0.5]])
+        ),
         "spws": [window(0, 8, 100e9), window(1, 6, 110e9)],
         "polarizations": [linear(9, 10, 11, 12), linear(9, 12)],
         "ddids": [(0, 0), (1, 1)],

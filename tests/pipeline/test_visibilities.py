@@ -63,10 +63,11 @@ def test_autocorrelations_and_flagged_rows_are_left_out(tiny_ms: Path) -> None:
     from casacore.tables import table
 
     with table(str(tiny_ms), readonly=False, ack=False) as tab:
-        auto = tab.getcol("ANTENNA1") == tab.getcol("ANTENNA2")
         tab.putcol("FLAG_ROW", tab.getcol("FIELD_ID") == 3)
+        second = tab.getcol("ANTENNA2")
+        second[:7] = tab.getcol("ANTENNA1")[:7]
+        tab.putcol("ANTENNA2", second)
     averages = average_visibilities(open_index(str(tiny_ms)), columns=("DATA",), spws=[0])
-    assert auto.any() == (auto.sum() > 0)
     assert {part.spw for part in averages.parts} == {0}
     assert all((part.ant1 != part.ant2).all() for part in averages.parts)
     target = next(part for part in averages.parts if part.field == 3)

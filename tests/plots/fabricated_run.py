@@ -110,7 +110,7 @@ def averages(nant: int = 8, spws: int = 2, nchan: int = 64, nt: int = 20) -> Ave
                     times=START + np.linspace(0, 600, nt),
                     uv=rng.normal(0, 300, (1500, 2)),
                     columns=columns,
-                )  # fmt: skip
+                )
             )
     return Averages(parts)
 
@@ -130,7 +130,7 @@ def result(nant: int = 8, spws: int = 2) -> CalibrationResult:
     fluxes += [Flux(FIELDS[1], spw, 91e9 + 4e9 * spw, 2.0 - 0.01 * spw, 0.004, "fluxscale") for spw in range(spws)]
     flags = [
         FlagFraction(
-            step, share, {name: share for name in names(nant)}, {name: share for name in FIELDS},
+            step, share, dict.fromkeys(names(nant), share), dict.fromkeys(FIELDS, share),
             {str(spw): share for spw in range(spws)},
         )
         for step, share in (("autocorr", 0.02), ("quack", 0.05), ("solutions", 0.31))

@@ -25,7 +25,7 @@ def concerns(material: Material, plot: str) -> str:
 def test_failed_solutions_are_named_with_share_and_snr() -> None:
     text = concerns(made.material(), "bandpass_amplitude")
     assert "no solution at all: DV03" in text
-    assert "DV02 YY: 81 % of solutions failed, median SNR of the rest 2.0" in text
+    assert "DV02 YY: 80 % of solutions failed, median SNR of the rest 2.0" in text
 
 
 def test_an_antenna_unlike_the_others_is_named() -> None:
@@ -39,6 +39,8 @@ def test_healthy_tables_raise_no_concern() -> None:
             spw.flag[:] = False
             spw.snr[:] = 50
             spw.param[:, made.LOUD, :, 0] = spw.param[:, 0, :, 0]
+            if table.kind == "K Jones":
+                spw.param /= 10
     for plot in ("bandpass_amplitude", "bandpass_phase", "gain_phase", "gain_amplitude", "delay"):
         assert concerns(material, plot) == "", plot
 
@@ -62,7 +64,7 @@ def test_amplitudes_of_fields_at_different_levels_are_drawn_over_their_medians()
     table.spws[0].param[1::2] *= 5
     (drawing,) = PLOTS["gain_amplitude"].make(made.material(8, 1, caltables={"amplitude": table}))
     assert "Medians: J2253+1608 1" in drawing.caption
-    assert "J0006-0623 5" in drawing.caption
+    assert "J0006-0623 4.99" in drawing.caption
 
 
 def test_baselines_of_one_antenna_off_the_model_are_named() -> None:

@@ -170,7 +170,7 @@ def interpolate(
     same for far less work, unless other channels are flagged in one slot than in the next.
     """
     time_mode, freq_mode = modes
-    if solutions.shape[2] == 1 or time_mode.startswith("nearest") or not _flags_change(solutions):
+    if solutions.shape[2] == 1 or time_mode.startswith("nearest") or not flags_change(solutions):
         on_data = interpolate_frequency(solutions, freq, freq_mode, notes)
         return interpolate_time(on_data, times, time_mode, scale)
     param, flag = interpolate_time(solutions, times, time_mode, scale)
@@ -182,7 +182,7 @@ def interpolate(
     return on_data.param, on_data.flag
 
 
-def _flags_change(solutions: SpwSolutions) -> bool:
+def flags_change(solutions: SpwSolutions) -> bool:
     """Whether channels that are flagged in one slot are usable in another (whole lines flagged do not matter)."""
     lines = solutions.flag
     usable = ~lines.all(axis=2, keepdims=True)

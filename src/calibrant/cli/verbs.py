@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -55,15 +56,21 @@ def load(target: str) -> Callable[..., Any]:
 def summary(target: str) -> str:
     """First paragraph of a verb's docstring, from its source: importing every verb would make help slow."""
     module, _, function = target.partition(":")
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no module named {module!r}", name=module)
-    with open(spec.origin, encoding="utf-8") as source:
-        tree = ast.parse(source.read())
+    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
     raise AttributeError(f"module {module!r} defines no function {function!r}")
+
+
+def _source(module: str) -> Path:
+    """The file of a module, found without importing the packages around it."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no module named {top!r}", name=top)
+    origin = Path(spec.origin)
+    return origin.parent.joinpath(*rest).with_suffix(".py") if rest else origin
 
 
 def describe(verb: Callable[..., Any]) -> tuple[str, list[str]]:

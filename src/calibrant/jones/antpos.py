@@ -22,6 +22,7 @@ class AntennaPosition(JonesTerm):
     order = 20
     real = True
     needs_direction = True
+    every_spw = True
 
     def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
         if place.toward is None:

@@ -23,7 +23,7 @@ class JonesTerm(ABC):
     """One diagonal term. `param` is (nt, nant, nchan or 1, npar), complex or real, as stored in its table.
 
     kind: the name in CASA's tables (VisCal). order: place in the measurement equation, small = near the correlator.
-    real: parameters are real (FPARAM). channelized: parameters depend on frequency and are interpolated in it.
+    every_spw: the table's one spectral window serves all. weighs_channels: in a solve, weights are scaled by channel. real: parameters are real (FPARAM). channelized: parameters depend on frequency and are interpolated in it.
     """
 
     kind: str
@@ -31,6 +31,8 @@ class JonesTerm(ABC):
     real: bool = False
     channelized: bool = False
     needs_direction: bool = False
+    every_spw: bool = False
+    weighs_channels: bool = False
 
     @abstractmethod
     def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:

@@ -20,6 +20,7 @@ class SystemTemperature(JonesTerm):
     order = 30
     real = True
     channelized = True
+    weighs_channels = True
 
     def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
         kelvin = both_receptors(param).astype(float)

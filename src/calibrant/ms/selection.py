@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.errors import SelectionError
+from calibrant.errors import MeasurementSetError, SelectionError
 from calibrant.ms.index import MSIndex
 from calibrant.ms.selection_antenna import choose_antennas, choose_baselines
 from calibrant.ms.selection_spw import choose_channels
-from calibrant.ms.selection_text import Ids, Piece, distinct, match_ids, match_names
+from calibrant.ms.selection_text import Ids, Piece, distinct, match_ids, match_ids_or_names, match_names
 from calibrant.ms.selection_time import times_mask
 from calibrant.ms.tables import open_table
 
@@ -111,14 +111,14 @@ def field_ids(index: MSIndex, text: str) -> list[int]:
 
     A number is an id where that id exists, else a name. Names not found are looked for among the field codes.
     """
-    names, ids = index.fields.name, np.arange(len(index.fields))
+    names = index.fields.name
     if not text.strip():
-        return [int(i) for i in ids]
+        return list(range(len(names)))
     if text.strip() in names and not text.strip().isdigit():
         return match_names(Piece.of("field", f'"{text.strip()}"'), names)
     found: set[int] = set()
     for piece in Piece.of("field", text).split(","):
-        found.update(_fields_of(index, piece, ids))
+        found.update(match_ids_or_names(piece, names, "field", index.fields.code))
     return sorted(found)
 
 
@@ -136,24 +136,12 @@ def baseline_mask(index: MSIndex, text: str) -> Mask:
     """bool (nrow,): rows whose baseline the antenna expression selects."""
     pairs = choose_baselines(index, text)
     count = len(index.antennas)
+    if max(index.ant1.max(), index.ant2.max()) >= count:
+        raise MeasurementSetError(f"{index.path}: rows name antennas beyond the {count} of its ANTENNA subtable")
     return pairs.ravel()[index.ant1.astype(np.int64) * count + index.ant2]
 
 
 # ---- one parameter each -------------------------------------------------------------------------------------
-
-
-def _fields_of(index: MSIndex, piece: Piece, ids: Ids) -> list[int]:
-    names = index.fields.name
-    number = piece.integer
-    if number is None or number < len(names):
-        by_id = None if piece.quoted else match_ids(piece, ids, "field")
-        if by_id is not None:
-            return [int(i) for i in by_id]
-    found = match_names(piece, names) or match_names(piece, index.fields.code)
-    if not found:
-        choices = [f"{i} {name}" for i, name in enumerate(names)] if piece.text[:1].isdigit() else names
-        raise piece.error("there is no such field", choices)
-    return found
 
 
 def _field_mask(index: MSIndex, text: str) -> Mask:

@@ -1,4 +1,4 @@
-"""Selection of antennas and baselines: 'DV01', '1~3&5', 'A&&B', 'A&&&', '!DA41', 'DV01@A040', '>100m'; ';' between them.
+"""Selection of antennas and baselines: 'DV01', '1~3&5', 'A&&B', '!DA41', 'DV01@A040', '>100m'; ';' between them.
 
 An expression is worked out on the small matrix (antenna, antenna) and then looked up for every row.
 
@@ -32,9 +32,8 @@ def choose_antennas(index: MSIndex, text: str, parameter: str = "antenna") -> li
         return []
     whole = Piece.of(parameter, text)
     for sign in "&;!":
-        before, rest = whole.partition(sign)
-        if rest is not None:
-            raise rest.error(f"a plain list of antennas is wanted here, without {sign!r}")
+        if whole.partition(sign)[1] is not None:
+            raise whole.error(f"a plain list of antennas is wanted here, without {sign!r}")
     return _antennas(index, whole)
 
 

@@ -1,4 +1,4 @@
-"""Selection of spectral windows and channels: '0', '0~2', '*BB_1*', '<2', '97~98GHz', '0:5~61;70~80', '*:98~99GHz^1MHz'.
+"""Selection of spectral windows and channels: '0', '0~2', '*BB_1*', '<2', '97~98GHz', '0:5~61;70~80', '*:98~99GHz'.
 
 Rules of CASA (casacore note 263), where they are not defects:
   spw 'F0~F1 unit'  the spws whose centre lies in the range; 'F unit': whose centre is within a channel of F;
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.ms.index import MSIndex, SpectralWindow
-from calibrant.ms.selection_text import Ids, Piece, match_ids, match_names
+from calibrant.ms.selection_text import Ids, Piece, match_ids_or_names
 
 HERTZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "thz": 1e12}
 _NUMBER = r"([0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+)"
@@ -78,24 +78,9 @@ def _extent(spw: SpectralWindow) -> str:
 
 
 def _spw_ids(index: MSIndex, piece: Piece) -> list[int]:
-    ids = np.arange(len(index.spws))
-    names = [spw.name for spw in index.spws]
-    found = None if piece.quoted or piece.integer in _digit_names(names, ids) else match_ids(piece, ids, "spectral window")
-    if found is not None:
-        return [int(i) for i in found]
-    if piece.text == "*":
-        return list(range(len(index.spws)))
     if (match := _FREQUENCY.fullmatch(piece.text)) and (match[3] or match[5]):
         return _by_frequency(index.spws, piece, match)
-    by_name = match_names(piece, names)
-    if not by_name:
-        raise piece.error("there is no such spectral window", [f"{i} {name!r}" for i, name in enumerate(names)])
-    return by_name
-
-
-def _digit_names(names: list[str], ids: Ids) -> set[int]:
-    """Names that are whole numbers and no id: they are meant as names."""
-    return {int(name) for name in names if name.isascii() and name.isdigit() and int(name) >= len(ids)}
+    return match_ids_or_names(piece, [spw.name for spw in index.spws], "spectral window")
 
 
 def _by_frequency(spws: list[SpectralWindow], piece: Piece, match: re.Match[str]) -> list[int]:

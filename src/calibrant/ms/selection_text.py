@@ -86,13 +86,13 @@ def _cut(piece: Piece, start: int, stop: int) -> Piece:
 
 
 def _unprotected(text: str) -> list[int]:
-    """Positions of the characters outside quotes and /.../ (a slash opens one only where an item begins)."""
+    """Positions of the characters outside '...', "..." and /.../, which open only where an item begins."""
     positions, closing = [], ""
     begins = True
     for i, char in enumerate(text):
         if closing:
             closing = "" if char == closing else closing
-        elif (char in "'\"" or (char == "/" and begins)) and char in text[i + 1 :]:
+        elif begins and char in "'\"/" and char in text[i + 1 :]:
             closing = char
         else:
             positions.append(i)
@@ -131,9 +131,9 @@ def _pattern(piece: Piece, text: str) -> re.Pattern[str] | None:
             raise piece.error(f"is not a regular expression ({error})") from None
     if not re.search(r"[*?[]", text):
         return None
-    parts = re.split(r"(\*|\?|\[[^\]]+\])", text)
     wild = {"*": ".*", "?": "."}
-    return re.compile("".join(wild.get(p) or (p if p.startswith("[") and p.endswith("]") else re.escape(p)) for p in parts))
+    parts = re.split(r"(\*|\?|\[[^\]]+\])", text)  # every second part is a wildcard or a [set]
+    return re.compile("".join(wild.get(p, p) if i % 2 else re.escape(p) for i, p in enumerate(parts)))
 
 
 def match_ids(piece: Piece, known: Ids, kind: str) -> Ids | None:
@@ -147,6 +147,21 @@ def match_ids(piece: Piece, known: Ids, kind: str) -> Ids | None:
     if not chosen.any():
         raise piece.error(f"there is no such {kind}", [str(i) for i in known])
     return known[chosen]
+
+
+def match_ids_or_names(piece: Piece, names: Sequence[str], kind: str, codes: Sequence[str] = ()) -> list[int]:
+    """Positions in `names` for ids, ranges or names; then in `codes`. A number is an id where that id exists, else
+    a name. SelectionError where nothing fits."""
+    number = piece.integer
+    if not piece.quoted and (number is None or number < len(names)):
+        ids = match_ids(piece, np.arange(len(names)), kind)
+        if ids is not None:
+            return [int(i) for i in ids]
+    found = list(range(len(names))) if piece.text == "*" else match_names(piece, names) or match_names(piece, codes)
+    if not found:
+        numbered = [f"{i} {name}" for i, name in enumerate(names)]
+        raise piece.error(f"there is no such {kind}", names if any(names) and number is None else numbered)
+    return found
 
 
 def _chosen(piece: Piece, known: Ids) -> NDArray[np.bool_] | None:

@@ -246,19 +246,18 @@ class UVFits:
 
     def _check(self, block: Block) -> None:
         limits = (
-            ("antenna", block.ant1, self.antennas.present, "AN"),
-            ("antenna", block.ant2, self.antennas.present, "AN"),
-            ("source", block.source, self.sources.present, "SU"),
-            ("frequency id", block.freqsel, np.ones(len(self.spws) // self.nif, bool), "FQ"),
+            ("antenna", np.stack([block.ant1, block.ant2], 1), self.antennas.present, "AN"),
+            ("source", block.source[:, None], self.sources.present, "SU"),
+            ("frequency id", block.freqsel[:, None], np.ones(len(self.spws) // self.nif, bool), "FQ"),
         )
         for what, number, present, table in limits:
             outside = (number < 0) | (number >= len(present))
-            bad = np.flatnonzero(outside | ~present[np.where(outside, 0, number)])
+            bad = np.argwhere(outside | ~present[np.where(outside, 0, number)])
             if len(bad):
                 raise FormatError(
-                    f"{self.path}: group {block.first + int(bad[0]) + 1} of the primary HDU has {what} "
-                    f"{int(number[bad[0]]) + 1}, which table AIPS {table} lacks (it has {present.sum()} up to number "
-                    f"{len(present)}); the file is damaged"
+                    f"{self.path}: group {block.first + int(bad[0, 0]) + 1} of the primary HDU has {what} "
+                    f"{int(number[tuple(bad[0])]) + 1}, which table AIPS {table} lacks (it has {present.sum()} up to "
+                    f"number {len(present)}); the file is damaged"
                 )
 
 

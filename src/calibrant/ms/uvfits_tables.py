@@ -268,7 +268,7 @@ def read_antennas(path: str, tables: dict[str, list[Table]], telescope: str, sch
     angle, diameter = np.zeros((count, 2)), np.zeros(count)
     position[row] = _positions(table)
     offset[row, 0] = table.column("STAXOF", 0.0)
-    angle[row] = np.radians(np.stack([table.column("POLAA", 0.0), table.column("POLAB", 0.0)], 1))
+    angle[row] = np.radians(np.stack([table.column("POLAA", 0.0), table.column("POLAB", 0.0)], 1).astype(float))
     diameter[row] = _diameters(table, telescope, number)
     names = [antenna_name(telescope, at + 1, scheme) for at in range(count)]
     system = text(table.header.get("TIMSYS", table.header.get("TIMESYS", "TAI"))) or "TAI"

@@ -52,6 +52,8 @@ class AppliedTable:
 
     def table_spw(self, spw: int) -> int:
         """The table's spectral window for the data's."""
+        if self.term.every_spw:
+            return min(self.table.spws)
         if not self.spwmap or self.spwmap == [-1]:
             return spw
         return self.spwmap[0] if len(self.spwmap) == 1 else self.spwmap[spw]
@@ -97,23 +99,31 @@ class Prepared:
     """Solutions of one table for a (spw, field) of the data: `own` on the table's channels, `on_data` on the data's."""
 
     own: SpwSolutions
-    on_data: SpwSolutions
+    on_data: SpwSolutions | None
     constant: bool
     scale: float
 
+    def at(
+        self, times: NDArray[np.float64], freq: NDArray[np.float64], applied: AppliedTable
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """(param, flag) at `times` on the data's channels."""
+        from calibrant.caltable.interpolate import interpolate, interpolate_time
+
+        if self.on_data is None:
+            return interpolate(self.own, times, freq, (applied.time_interp, applied.freq_interp), self.scale)
+        return interpolate_time(self.on_data, times, applied.time_interp, self.scale)
+
 
 class Chain:
-    """The tables of `gaintable`, in their physical order. `solving`: the kind being solved (its rule for weights).
+    """The tables of `gaintable`, in their physical order, to be applied in a solve (`solving`) or for good.
     spectral_weights: weights have a frequency axis, so terms with channels act on them by channel."""
 
     def __init__(
-        self, index: MSIndex, tables: Sequence[AppliedTable], solving: str = "", spectral_weights: bool = False
+        self, index: MSIndex, tables: Sequence[AppliedTable], solving: bool = False, spectral_weights: bool = False
     ) -> None:
-        from calibrant.jones import TERMS
-
         self.index = index
         self.tables = sorted(tables, key=lambda t: t.term.order)
-        self._solving_order = TERMS[solving].order if solving else None
+        self._solving = solving
         self._spectral_weights = spectral_weights
 
     def __bool__(self) -> bool:
@@ -165,9 +175,10 @@ class Chain:
             return _Folded(folded.jones, folded.weight, folded.spectrum, folded.bad | True)
         term = applied.term
         at = times[:1] if prepared.constant else times
-        param, flag = interpolate_time(prepared.on_data, at, applied.time_interp, prepared.scale)
+        place_freq = self.index.spws[spw].freq
+        param, flag = prepared.at(at, place_freq, applied)
         toward = self._toward(field_id, at) if term.needs_direction else None
-        place = Place(self.index.spws[spw].freq, prepared.own.freq, toward)
+        place = Place(place_freq, prepared.own.freq, toward)
         jones = term.factors(param, place)
         if term.needs_direction:  # one position offset: three numbers, flagged together
             flag = flag.any(axis=-1, keepdims=True)
@@ -189,13 +200,11 @@ class Chain:
         return _Folded(folded.jones * jones, weight, spectrum, folded.bad | bad)
 
     def _by_channel(self, term: JonesTerm) -> bool:
-        """In a solve, terms on the sky's side of the solved one corrupt the model: their weights act by channel."""
-        if not term.channelized:
-            return False
-        return self._spectral_weights or (self._solving_order is not None and term.order >= self._solving_order)
+        """Whether a term's weights act by channel: where WEIGHT has channels; Tsys also in a solve, as in CASA."""
+        return term.channelized and (self._spectral_weights or (self._solving and term.weighs_channels))
 
     def _prepare(self, applied: AppliedTable, spw: int, field_id: int) -> Prepared | None:
-        from calibrant.caltable.interpolate import interpolate_frequency, select_slots
+        from calibrant.caltable.interpolate import flags_change, interpolate_frequency, select_slots
 
         key = (spw, field_id)
         if key not in applied._prepared:
@@ -209,11 +218,11 @@ class Chain:
                 return None
             data_freq = self.index.spws[spw].freq
             notes: list[str] = []
-            on_data = (
-                interpolate_frequency(solutions, data_freq, applied.freq_interp, notes)
-                if applied.term.channelized
-                else solutions
-            )
+            on_data: SpwSolutions | None = solutions
+            if applied.term.channelized:
+                # channels flagged in one slot only must be bridged after the interpolation in time, as CASA does
+                after = flags_change(solutions) and not applied.time_interp.startswith("nearest")
+                on_data = None if after else interpolate_frequency(solutions, data_freq, applied.freq_interp, notes)
             applied.notes += [f"{applied.path}: {note}" for note in notes]
             scale = float(data_freq.mean() / solutions.freq.mean()) if table_spw != spw else 1.0
             constant = len(solutions.time) == 1 and not applied.term.needs_direction
@@ -262,7 +271,7 @@ def open_chain(
     interp: str | Sequence[str] = (),
     spwmap: Sequence[int] | Sequence[Sequence[int]] = (),
     calwt: bool | Sequence[bool] = True,
-    solving: str = "",
+    solving: bool = False,
     spectral_weights: bool = False,
 ) -> Chain:
     """Open `gaintable` with its parallel lists as CASA understands them (short lists are filled with defaults).

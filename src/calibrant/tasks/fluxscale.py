@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Amplitudes = dict[int, NDArray[np.float64]]
 """spw -> (nant, npar): mean amplitude of the usable solutions of a field, NaN where there is none."""
+Masks = dict[int, NDArray[np.bool_]]
+"""spw -> (nt, nant): solutions that the selection leaves."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,9 @@ def fluxscale(
     The MeasurementSet is only read for selections by antenna, time or scan, and for the subtables of `fluxtable`.
     Raises SelectionError for fields that are not in the table, CalTableError where nothing can be compared.
     """
+    values = dict(locals())
     from calibrant.caltable import casa
 
-    values = dict(locals())
     check_choices(fluxscale, {"error_method": error_method})
     _check_outputs(fluxtable, listfile, overwrite)
     table = casa.read(caltable)
@@ -178,7 +180,6 @@ def fluxscale(
         return result
     if fluxtable:
         scaled = _incremental(table, references, result) if incremental else _scaled(table, result)
-        values.pop("casa")
         scaled.provenance = [*table.provenance, provenance(fluxscale, values), *result.listing().splitlines()]
         casa.write(scaled, fluxtable, vis, overwrite)
     if listfile:
@@ -230,19 +231,18 @@ def _matched(table: CalTable, parameter: str, text: str | list[str]) -> list[int
         else:
             hits = [f for f, name in there.items() if fnmatch.fnmatchcase(name, word)]
         if not hits:
-            shown = tuple(f"{name}" for name in there.values())
             raise SelectionError(
-                f"{parameter} {word!r}: no such field has solutions in {table.path}; {unknown('field', word, shown)}"
+                f"{parameter} {word!r}: no such field has solutions in {table.path}; {unknown('field', word, tuple(there.values()))}"
             )
         result += [f for f in hits if f not in result]
     return result
 
 
-def _usable(table: CalTable, vis: str, antenna: str, timerange: str, scan: str) -> Amplitudes:
-    """spw -> (nt, nant) mask of the solutions that the selection leaves."""
+def _usable(table: CalTable, vis: str, antenna: str, timerange: str, scan: str) -> Masks:
+    """The solutions that the selection by antenna, time and scan leaves."""
     masks = {spw: np.ones(s.shape[:2], bool) for spw, s in table.spws.items()}
     if not (antenna or timerange or scan):
-        return masks  # type: ignore[return-value]
+        return masks
     from calibrant.ms.index import open_index
     from calibrant.ms.selection import antenna_ids, select
 
@@ -259,7 +259,7 @@ def _usable(table: CalTable, vis: str, antenna: str, timerange: str, scan: str) 
         raise SelectionError(
             f"antenna={antenna!r}, timerange={timerange!r}, scan={scan!r} leave no solution of {table.path}"
         )
-    return masks  # type: ignore[return-value]
+    return masks
 
 
 def _nearest(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -282,12 +282,12 @@ def _spwmap(refspwmap: list[int], table: CalTable) -> dict[int, int]:
 
 
 # ---- amplitudes and ratios -------------------------------------------------------------------------------------
-def _amplitudes(table: CalTable, field_id: int, usable: Amplitudes, threshold: float) -> Amplitudes:
+def _amplitudes(table: CalTable, field_id: int, usable: Masks, threshold: float) -> Amplitudes:
     """Mean amplitudes of a field; spws without any usable solution are left out."""
     result: Amplitudes = {}
     for spw, s in table.spws.items():
         slots = s.field == field_id
-        good = ~s.flag[slots, :, 0] & usable[spw][slots].astype(bool)[:, :, None]
+        good = ~s.flag[slots, :, 0] & usable[spw][slots][:, :, None]
         amplitude = np.abs(s.param[slots, :, 0]).astype(float)
         if threshold >= 0 and good.any():
             median = np.median(amplitude[good])
@@ -310,7 +310,7 @@ def _mean_over_fields(fields: list[Amplitudes]) -> Amplitudes:
 
 
 def _compare(
-    table: CalTable, known: Amplitudes, transfers: list[int], usable: Amplitudes, threshold: float,
+    table: CalTable, known: Amplitudes, transfers: list[int], usable: Masks, threshold: float,
     spwmap: dict[int, int], method: str,
 ) -> tuple[list[FluxDensity], list[tuple[int, str, int]], list[str]]:  # fmt: skip
     """(flux densities, (field, name, spw) without one, sentences about those)."""
@@ -329,7 +329,7 @@ def _compare(
             flux, error, count = _flux(ratio, method)
             found.append(FluxDensity(number, name, spw, float(s.freq[0]), flux, error, count))
             if count == 1 and method != "casa":
-                notes.append(f"{name}, spw {spw}: a single ratio, so the error is unknown and given as the flux itself.")
+                notes.append(f"{name}, spw {spw}: a single ratio; its error is unknown and given as the flux.")
     return found, lost, notes
 
 
@@ -385,7 +385,7 @@ def _fit(fluxes: list[FluxDensity], order: int) -> Spectrum:
     centre = log_freq.mean()
     columns = np.vander(log_freq - centre, min(order, len(fluxes) - 1) + 1, increasing=True)
     sigma = np.where(error > 0, error, flux) / (flux * math.log(10))
-    covariance = np.linalg.pinv((columns / sigma[:, None]).T @ (columns / sigma[:, None]))
+    covariance: NDArray[np.float64] = np.linalg.pinv((columns / sigma[:, None]).T @ (columns / sigma[:, None]))
     coefficients = covariance @ (columns / sigma[:, None] ** 2).T @ np.log10(flux)
     return Spectrum(float(10**centre), coefficients, covariance)
 

@@ -112,7 +112,7 @@ def solve_task(
     )
     if how.channelized and "spw" in how.combine:
         raise ParameterError("bandpass cannot combine spws: every channel has a solution of its own")
-    chain = open_chain(index, gaintable, gainfield, interp, spwmap, True, kind)
+    chain = open_chain(index, gaintable, gainfield, interp, spwmap, solving=True)
     common = {"verb": verb.__name__, "vis": vis, "caltable": caltable, "kind": kind, "selection": chosen.describe()}
     if dry_run:
         cells = plan_cells(index, chosen.rows, how.solint, how.combine)

@@ -282,9 +282,9 @@ class Pass:
         cell_of = np.full(self.index.nrow, -1, np.int32)
         cell_of[self.rows] = np.searchsorted(self.batch.cells, self.cell)
         ddids = np.unique(self.index.ddid[self.rows]).tolist()
-        models = {ddid: row_models(self.index, ddid) for ddid in ddids}
-        columns = ["DATA", "FLAG", sigma_column(self.index)]
         present = np.unique(self.index.field[self.rows])
+        models = {ddid: row_models(self.index, ddid, present.tolist()) for ddid in ddids}
+        columns = ["DATA", "FLAG", sigma_column(self.index)]
         if any((model.model_of_field[present] < 0).any() for model in models.values()):
             columns.append("MODEL_DATA")
         time_column = "TIME_CENTROID" if "TIME_CENTROID" in self.index.columns else "TIME"
