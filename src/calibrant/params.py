@@ -9,6 +9,7 @@ that declaration. Aliases used by many verbs (`Vis`, `Field`, ...) live here, so
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
@@ -108,3 +109,30 @@ def provenance(verb: Callable[..., Any], values: dict[str, Any]) -> str:
         if item.name in values and (item.required or values[item.name] != item.default)
     ]
     return f"{verb.__name__}({', '.join(shown)})"
+
+
+def command_line(verb: Callable[..., Any], values: dict[str, Any]) -> str:
+    """The same call as a shell command, which the command line reads back to the same values."""
+    words = ["calibrant", verb.__name__]
+    options: list[str] = []
+    for item in declared(verb):
+        if item.name not in values or (not item.required and values[item.name] == item.default):
+            continue
+        value = values[item.name]
+        if item.param.positional:
+            words.append(shlex.quote(str(value)))
+        elif isinstance(value, bool):
+            options.append(f"--{'' if value else 'no-'}{item.name.replace('_', '-')}")
+        else:
+            options += [f"--{item.name.replace('_', '-')}", shlex.quote(_option_text(value))]
+    return " ".join(words + options)
+
+
+def _option_text(value: Any) -> str:
+    """A value as one word of the command line: text plainly, lists with commas, or as a literal where items have some."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    items = list(value)
+    if all(isinstance(item, str) and "," not in item for item in items) and len(items) > 1:
+        return ",".join(items)
+    return repr(items) if len(items) != 1 or "," in str(items[0]) else str(items[0])

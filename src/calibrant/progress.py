@@ -26,6 +26,13 @@ def enable(on: bool) -> None:
     _enabled = on
 
 
+def say(text: str) -> None:
+    """A line for people on stderr; silent where progress is switched off."""
+    if _enabled:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
 class Bar:
     """Counts steps done; draws itself only once a second has passed."""
 

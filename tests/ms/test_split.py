@@ -327,6 +327,7 @@ def test_broken_numbers_do_not_spoil_averages(tmp_path: Path) -> None:
 def test_small_blocks_give_the_same(noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(noisy, tmp_path / "a.ms", averaging=Averaging({0: 2, 1: 2}, 20.0))
     monkeypatch.setattr("calibrant.ms.split.BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr("calibrant.ms.split.MANY_ROWS", 1)
     run(noisy, tmp_path / "b.ms", averaging=Averaging({0: 2, 1: 2}, 20.0))
     for name in ("DATA", "FLAG", "WEIGHT", "WEIGHT_SPECTRUM", "UVW", "TIME", "EXPOSURE"):
         for ddid in SHAPES:

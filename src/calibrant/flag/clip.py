@@ -49,7 +49,7 @@ class Clip(Flagger):
     mode = "clip"
 
     def __post_init__(self) -> None:
-        if len(self.clipminmax) not in (0, 2) or (len(self.clipminmax) == 2 and self.clipminmax[0] > self.clipminmax[1]):
+        if len(self.clipminmax) not in (0, 2) or list(self.clipminmax) != sorted(self.clipminmax):
             raise ParameterError(f"clipminmax={list(self.clipminmax)}: give [lowest, highest], or [] for no range")
         if self.datacolumn.upper() not in DATACOLUMNS:
             raise ParameterError(unknown("datacolumn", self.datacolumn.upper(), tuple(DATACOLUMNS)))

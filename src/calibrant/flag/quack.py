@@ -9,7 +9,6 @@ that is wholly flagged is left alone. Scans are told apart by observation, array
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,8 +1,8 @@
 """Antennas that stand in the view of others.
 
-Two antennas overlap as seen from the source where sqrt(u^2 + v^2) < (d1 + d2) / 2 - tolerance, with d the dish diameters. The
-one behind is shadowed: ANTENNA1 where w < 0, else ANTENNA2 (UVW of MSs points from ANTENNA2 to ANTENNA1). All
-baselines of a shadowed antenna at that time are touched, its autocorrelation too.
+Two antennas overlap as seen from the source where sqrt(u^2 + v^2) < (d1 + d2) / 2 - tolerance, with d the dish
+diameters. The one behind is shadowed: ANTENNA1 where w < 0, else ANTENNA2. All baselines of a shadowed antenna at
+that time are touched, its autocorrelation too. Source: behaviour of CASA's flagdata, with the UVW of the MS.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import zlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -43,12 +44,16 @@ class Run:
 
 @dataclass
 class Journal:
-    """The journal of the MeasurementSet at `path`: the run in progress, killed runs, copies of small files."""
+    """The journal of the MeasurementSet at `path`: the run in progress, killed runs, copies of files.
+
+    files: name -> content of small files; aside: names of larger ones, whose copies lie beside the journal.
+    """
 
     path: str
     current: Run | None = None
     killed: list[Run] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    aside: list[str] = field(default_factory=list)
 
     @property
     def filename(self) -> str:
@@ -61,6 +66,7 @@ class Journal:
             "current": asdict(self.current) if self.current else None,
             "killed": [asdict(run) for run in self.killed],
             "files": {name: base64.b64encode(zlib.compress(data)).decode() for name, data in self.files.items()},
+            "aside": self.aside,
         }
         temporary = f"{self.filename}.tmp-{os.getpid()}"
         try:
@@ -77,14 +83,31 @@ class Journal:
                 "writes into it: make the folder writable, or free some space"
             ) from None
 
+    def copy_aside(self, name: str) -> None:
+        """Copy the file `name` of the table, which is about to be rewritten in a way that a kill may tear."""
+        try:
+            shutil.copyfile(os.path.join(self.path, name), aside_path(self.path, name))
+        except OSError as error:
+            raise MeasurementSetError(f"{aside_path(self.path, name)} cannot be written ({error.strerror})") from None
+        self.aside.append(name)
+        self.save()
+
     def finish(self) -> None:
         """The run in progress is over: remove the file, or keep it with the killed runs of other tasks."""
         self.current = None
+        done, self.aside = self.aside, []
         if self.killed:
             self.files = {}
             self.save()
         elif os.path.exists(self.filename):
             os.remove(self.filename)
+        for name in done:
+            os.remove(aside_path(self.path, name))
+
+
+def aside_path(path: str, name: str) -> str:
+    """Where the copy of a table's file is kept."""
+    return f"{path}{SUFFIX}-{name}"
 
 
 def load(path: str) -> Journal:
@@ -96,6 +119,7 @@ def load(path: str) -> Journal:
         runs = content["killed"] + ([content["current"]] if content["current"] else [])
         journal.killed = [Run(**run) for run in runs]
         journal.files = {name: zlib.decompress(base64.b64decode(data)) for name, data in content["files"].items()}
+        journal.aside = content["aside"]
     except FileNotFoundError:
         return journal
     except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
@@ -158,9 +182,18 @@ def recover_abandoned(path: str) -> bool:
         os.close(owner)
 
 
-def repair_info(path: str) -> None:
-    """Put back a table.info that a kill has cut short (the table opens without it, CASA wants it)."""
-    saved = load(path).files.get("table.info", b"") if os.path.isdir(path) else b""
+def repair(path: str) -> None:
+    """Undo, before the table is opened, what a kill may have torn without making the table unreadable.
+
+    A table.info cut short, and files that were copied aside because they were being rewritten.
+    """
+    if not os.path.exists(path + SUFFIX):
+        return
+    journal = load(path)
+    saved = journal.files.get("table.info", b"")
     target = os.path.join(path, "table.info")
     if saved and (not os.path.exists(target) or os.path.getsize(target) < len(saved)):
         put_back(path, {"table.info": saved})
+    for name in journal.aside:
+        if os.path.exists(aside_path(path, name)):
+            os.replace(aside_path(path, name), os.path.join(path, name))

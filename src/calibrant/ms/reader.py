@@ -70,6 +70,8 @@ class Chunk:
 def plan_chunks(index: MSIndex, rows: NDArray[np.int64], chunk_bytes: int = CHUNK_BYTES) -> list[ChunkPlan]:
     """Cut ascending `rows` into chunks of one DATA_DESC_ID and about `chunk_bytes` of DATA each."""
     rows = np.asarray(rows, np.int64)
+    if not len(rows):
+        return []
     ddids = index.ddid[rows]
     present = np.unique(ddids)
     size = np.array([max(1, _cell_bytes(index, int(ddid))) for ddid in present])

@@ -56,6 +56,8 @@ def _item_masks(
 ) -> list[tuple[SpectralWindow, NDArray[np.bool_]]]:
     if ranges is None:
         return [(spw, np.ones(spw.nchan, bool)) for spw in spws]
+    if not ranges.text:
+        raise item.error("no channels stand after ':'")
     pieces = ranges.split(";")
     result = []
     for spw in spws:

@@ -107,7 +107,7 @@ def _known(text: str, choices: Sequence[str]) -> str:
     more = f", ... ({len(distinct)} in all)" if len(distinct) > SHOWN_CHOICES else ""
     near = difflib.get_close_matches(text, distinct, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"; there is {', '.join(distinct[:SHOWN_CHOICES])}{more}.{hint}"
+    return f"; existing: {', '.join(distinct[:SHOWN_CHOICES])}{more}.{hint}"
 
 
 def match_names(piece: Piece, names: Sequence[str]) -> list[int]:

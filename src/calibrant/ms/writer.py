@@ -66,6 +66,7 @@ class MSWriter:
         self._written: dict[str, NDArray[np.bool_]] = {}
         self._unsaved = 0
         self._touched = False
+        self._safe: set[str] = set()
 
     # ---- begin and end ----------------------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -121,7 +122,7 @@ class MSWriter:
             self._owner = -1
 
     def _open(self) -> Any:
-        journals.repair_info(self.path)
+        journals.repair(self.path)
         try:
             return open_table(self.path, writable=True)
         except LockedError:
@@ -232,12 +233,25 @@ class MSWriter:
         if not len(rows):
             return
         self._touched = True
+        self._protect(column)
         self._do(lambda: put_rows(self._table, column, rows, values))
         if column in self._written:
             self._written[column][rows] = True
         self._unsaved += values.nbytes
         if self._unsaved >= FLUSH_BYTES:
             self.flush()
+
+    def _protect(self, column: str) -> None:
+        """Keep a copy of the file of an untiled column: a kill while it is rewritten can tear its other columns."""
+        if column not in self._safe:
+            for manager in self._table.getdminfo().values():
+                if manager["TYPE"] not in journals.TILED and column in manager["COLUMNS"]:
+                    self.flush()
+                    for name in (f"table.f{manager['SEQNR']}", f"table.f{manager['SEQNR']}i"):
+                        if os.path.exists(os.path.join(self.path, name)):
+                            self._journal.copy_aside(name)
+                    self._safe |= set(manager["COLUMNS"])
+            self._safe.add(column)
 
     def flush(self) -> None:
         """Everything put so far to disk."""

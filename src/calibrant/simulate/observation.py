@@ -96,6 +96,9 @@ def simulate(
     WEIGHT = 1/SIGMA^2 with SIGMA = noise / sqrt(2 width integration) (half the weight for autocorrelations). Data are
     correlation coefficients: gains are about 1/sqrt(2000 Jy). The same parameters give the same data.
     Raises ParameterError (sizes; a source that is not up), ExistsError.
+
+    Example:
+        calibrant simulate sim.ms --nant 12 --nchan 64,480 --cycles 4 --seed 7
     """
     values = {name: value for name, value in locals().items() if name not in ("overwrite", "dry_run")}
     windows = _windows(nant, nchan, nspw, bandwidth, integration, cycles)

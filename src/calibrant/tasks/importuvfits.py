@@ -68,6 +68,9 @@ def importuvfits(
     weights over channels, SIGMA = 1/sqrt(WEIGHT), WEIGHT_SPECTRUM the file's weights. Autocorrelations are kept.
     A scan ends where source or frequency id changes, or after 300 s without data.
     Raises FormatError (malformed or truncated file: HDU, keyword or byte), ExistsError, MeasurementSetError.
+
+    Example:
+        calibrant importuvfits NGC5921.fits.gz ngc5921.ms --antnamescheme new
     """
     from calibrant.ms.create import check_output, create_ms
     from calibrant.ms.index import Observation

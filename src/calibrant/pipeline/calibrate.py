@@ -1,0 +1,472 @@
+"""The main job: from an observation to calibrated data, tables, a page and a verdict, as a careful person does it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+
+from calibrant import params as p
+from calibrant.errors import ExistsError, MeasurementSetError
+from calibrant.params import Param
+from calibrant.pipeline import judge, outliers, solutions
+from calibrant.pipeline.observation import Observed, observe
+from calibrant.pipeline.refant import rank_antennas
+from calibrant.pipeline.result import CalibrationResult, Flux
+from calibrant.pipeline.roles import Roles, find_roles
+from calibrant.pipeline.run import Run
+from calibrant.progress import say
+
+BEFORE = "before_calibrate"
+ROUNDS = 3
+"""Solve, look, flag, and solve again: at most so often."""
+GOOD_SHARE = 0.9
+"""A solution interval is long enough where this share of the solutions is good."""
+CHANNEL_SNR = 10.0
+"""Channels of a bandpass are averaged until their solutions reach this signal-to-noise ratio."""
+DELAY_TURNS = 0.05
+"""Delays are corrected where they turn the phase by more than this over a band."""
+DELAY_SIGMAS = 5.0
+
+
+def calibrate(
+    obs: Annotated[str, Param("A MeasurementSet, or a multi-source UVFITS file.", positional=True)],
+    output: Annotated[str, Param("Folder for tables, page and calibrated target. Empty: OBS.calibrated.")] = "",
+    standard: Annotated[str, Param("Flux density standard.")] = "Perley-Butler 2017",
+    flux: Annotated[str, Param("Flux calibrator, where intents and names do not tell.")] = "",
+    bandpass: Annotated[str, Param("Bandpass calibrator, where intents and names do not tell.")] = "",
+    phase: Annotated[str, Param("Phase calibrator, where intents and pattern do not tell.")] = "",
+    target: Annotated[str, Param("Target, where intents and pattern do not tell.")] = "",
+    refant: p.Refant = "",
+    overwrite: p.Overwrite = False,
+    dry_run: p.DryRun = False,
+) -> CalibrationResult:
+    """Calibrate an observation end to end, and say whether the result can be trusted.
+
+    Flags what is bad a priori, sets the flux model, solves for delays, bandpass, phases and amplitudes, transfers the
+    flux scale, applies everything, flags what the solutions and residuals show to be bad, solves again, and splits the
+    target. A MeasurementSet is calibrated in place (CORRECTED_DATA, flags; the flags before are saved as version
+    'before_calibrate' and a second run starts from them); a UVFITS file is imported into the output folder first.
+    The folder receives the CASA calibration tables, report.html, result.json, commands.sh, listobs.txt and the target.
+
+    Raises SelectionError where a role cannot be found, FluxModelError for an unknown flux calibrator.
+
+    Example:
+        calibrant calibrate NGC5921.fits.gz -o ngc5921 --standard "Perley-Taylor 99"
+    """
+    folder = output or os.path.normpath(obs) + ".calibrated"
+    told = {"flux": flux, "bandpass": bandpass, "phase": phase, "target": target}
+    if dry_run:
+        return _plan_only(obs, folder, standard, told)
+    if os.path.exists(folder):
+        if not overwrite:
+            raise ExistsError(f"{folder} exists; give --overwrite to replace it, or another --output")
+        shutil.rmtree(folder)
+    os.makedirs(folder)
+    ms, imported = obs, None
+    if os.path.isfile(obs):
+        ms, imported = _import(obs, folder)
+    run = Run(ms, folder)
+    if imported is not None:
+        run.steps.append(imported)
+    roles = find_roles(run.index, told, standard)
+    seen = observe(run.index, roles)
+    say("\n".join(plan_text(run, roles, seen, standard)))
+    job = Job(run, roles, seen, standard, refant if isinstance(refant, str) else ",".join(refant), obs)
+    return job.finish()
+
+
+def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str]) -> CalibrationResult:
+    """The plan as notes of a result; a UVFITS file is imported into a temporary folder to look at it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        ms = obs
+        if os.path.isfile(obs):
+            ms, _ = _import(obs, temporary)
+        run = Run(ms, folder)
+        roles = find_roles(run.index, told, standard)
+        seen = observe(run.index, roles)
+        result = empty_result(run, roles, seen, standard, obs)
+        result.notes = [*plan_text(run, roles, seen, standard), "Nothing was touched (dry run)."]
+        result.verdict = "planned"
+        return result
+
+
+def _import(obs: str, folder: str) -> tuple[str, Any]:
+    """Import a UVFITS file into `folder`; the path of the MeasurementSet and the step."""
+    from calibrant.pipeline.result import Step
+    from calibrant.tasks.importuvfits import importuvfits
+
+    name = os.path.basename(obs)
+    for suffix in (".gz", ".fits", ".uvfits", ".FITS", ".UVFITS"):
+        name = name.removesuffix(suffix)
+    ms = os.path.join(folder, name + ".ms")
+    values = {"fitsfile": obs, "vis": ms, "antnamescheme": "new"}
+    importuvfits(**values)  # type: ignore[arg-type]
+    return ms, Step("import", "UVFITS to MeasurementSet", p.command_line(importuvfits, values), 0.0)
+
+
+def plan_text(run: Run, roles: Roles, seen: Observed, standard: str) -> list[str]:
+    """What will be done, in words, before anything is done."""
+    index = run.index
+    names = roles.names(index)
+    lines = [f"Plan for {run.ms} ({seen.telescope}, {seen.when}, {len(index.antennas)} antennas):"]
+    lines += [f"  {role:9s} {', '.join(names[role]) or '-'}" for role in ("flux", "bandpass", "phase", "target")]
+    lines.append(f"  roles from {roles.origin}; spw {seen.spw or 'all'}; {seen.integration:.3g} s integrations")
+    lines.append(
+        f"  1 flag a priori: autocorrelations, shadows, zeros, first {seen.quack:.3g} s of scans, edge channels"
+        f" ({', '.join(f'spw {s}: {n}' for s, n in seen.edges.items())})"
+    )
+    lines.append(f"  2 flux model of {', '.join(names['flux'])} from {standard}")
+    lines.append("  3 delays if needed, phase-up, bandpass, phases, amplitudes, flux scale, scan phases")
+    lines.append("  4 apply to calibrators and target; flag what solutions and residuals show to be bad; solve again")
+    lines.append(f"  5 split {', '.join(names['target']) or 'nothing'}; report in {run.folder}")
+    return lines
+
+
+def empty_result(run: Run, roles: Roles, seen: Observed, standard: str, obs: str) -> CalibrationResult:
+    return CalibrationResult(
+        obs=obs,
+        ms=run.ms,
+        output=run.folder,
+        telescope=seen.telescope,
+        observed=seen.when,
+        standard=standard,
+        refant="",
+        roles=roles.names(run.index),
+        steps=run.steps,
+        flags=run.flags,
+    )
+
+
+class Job:
+    """The stages of one run, in order. Tables are made again in every round, under the same names."""
+
+    def __init__(self, run: Run, roles: Roles, seen: Observed, standard: str, refant: str, obs: str) -> None:
+        self.run, self.roles, self.seen, self.standard = run, roles, seen, standard
+        self.refant = refant
+        self.result = empty_result(run, roles, seen, standard, obs)
+        self.tables: dict[str, str] = {}
+        self.flux_result: Any = None
+        self.with_delay: bool | None = None
+
+    # ---- selections as text
+    def fields(self, ids: list[int]) -> str:
+        return ",".join(str(f) for f in ids)
+
+    @property
+    def science(self) -> str:
+        return self.fields(sorted({*self.roles.calibrators, *self.roles.target}))
+
+    # ---- the whole
+    def finish(self) -> CalibrationResult:
+        self.list()
+        self.flag_a_priori()
+        self.set_model()
+        reasons: list[str] = []
+        for round_ in range(1, ROUNDS + 1):
+            self.solve_and_apply()
+            found = self.flag_what_is_bad(round_) if round_ < ROUNDS else []
+            if not found:
+                break
+            reasons += found
+            say(f"  round {round_}: " + "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else ""))
+        self.result.notes += reasons
+        self.run.count_flags("calibrated", self.science, self.seen.spw)
+        self.split()
+        return self.conclude()
+
+    # ---- stages
+    def list(self) -> None:
+        from calibrant.tasks.listobs import listobs
+
+        listed = self.run.do("list", "what was observed", listobs, vis=self.run.ms, listfile=self.run.path("listobs.txt"))
+        self.result.listobs = listed.summary()
+
+    def flag_a_priori(self) -> None:
+        from calibrant.ms.flagversions import list_versions
+        from calibrant.tasks.flagdata import flagdata
+        from calibrant.tasks.flagmanager import flagmanager
+
+        run, vis = self.run, self.run.ms
+        if BEFORE in [version.name for version in list_versions(vis)]:
+            run.do("flags", "start from the flags before the first run", flagmanager, vis=vis, mode="restore",
+                   versionname=BEFORE)  # fmt: skip
+        else:
+            run.do("flags", "keep the flags as they are now", flagmanager, vis=vis, mode="save", versionname=BEFORE,
+                   comment="flags before calibrant calibrate")  # fmt: skip
+        run.count_flags("as observed", self.science, self.seen.spw)
+        commands = ["mode='manual' autocorr=True", "mode='shadow'", "mode='clip' clipzeros=True"]
+        commands.append(f"mode='quack' quackinterval={self.seen.quack:.6g}")
+        commands += [
+            f"mode='edge' spw='{spw}' edgechannels={count}" for spw, count in self.seen.edges.items() if count
+        ]
+        run.do("a-priori flags", "autocorrelations, shadows, zeros, scan starts, band edges", flagdata, vis=vis,
+               mode="list", inpfile=commands, flagbackup=False)  # fmt: skip
+        fraction = run.count_flags("a priori", self.science, self.seen.spw)
+        if fraction.total >= 1.0:
+            raise MeasurementSetError(f"{vis}: all data are flagged already; restore the flags version {BEFORE!r}")
+        if not self.refant:
+            self.refant = ",".join(rank_antennas(run.index, fraction.by_antenna)[:4])
+        self.result.refant = self.refant
+
+    def set_model(self) -> None:
+        from calibrant.ms.model import load_model_assignment
+        from calibrant.tasks.models import calibrator_of
+        from calibrant.tasks.setjy import setjy
+
+        index = self.run.index
+        known = [f for f in self.roles.calibrators if calibrator_of(index, f, self.standard) is not None]
+        set_by_user = load_model_assignment(index)
+        for field in sorted({*self.roles.flux, *known}):
+            if field not in known and set_by_user.spectrum_for(field, self.seen.spws[0]) is not None:
+                self.result.notes.append(f"{index.fields.name[field]}: model as set before with setjy")
+                continue
+            done = self.run.do("flux model", f"{index.fields.name[field]} on {self.standard}", setjy, vis=self.run.ms,
+                               field=str(field), spw=self.seen.spw, standard=self.standard, usescratch=False)  # fmt: skip
+            self.result.notes += list(getattr(done, "notes", ()))
+
+    def solve_and_apply(self) -> None:
+        self.tables = {}
+        self.solve_delay()
+        self.solve_bandpass()
+        self.solve_gains()
+        self.apply()
+
+    def _prior(self, *names: str) -> dict[str, Any]:
+        """gaintable and interp of the tables made so far under these names."""
+        interp = {"delay": "nearest", "bandpass": "nearest,linear", "phase_up": "linear", "phase_int": "linear"}
+        used = [name for name in names if name in self.tables]
+        return {"gaintable": [self.tables[n] for n in used], "interp": [interp[n] for n in used]}
+
+    def _solve(self, role: str, reason: str, verb: Callable[..., Any], **values: Any) -> Any:
+        path = self.run.path(f"{role}.cal")
+        result = self.run.do(role, reason, verb, vis=self.run.ms, caltable=path, refant=self.refant, overwrite=True,
+                             **values)  # fmt: skip
+        self.tables[role] = path
+        return result
+
+    def solve_delay(self) -> None:
+        """Delays from the bandpass calibrator; kept only where they matter."""
+        from calibrant.caltable import casa
+        from calibrant.tasks.gaincal import gaincal
+
+        if self.with_delay is False or all(self.run.index.spws[s].nchan < 8 for s in self.seen.spws):
+            return
+        self._solve("delay", "phase slopes across the band", gaincal, field=self.fields(self.roles.bandpass),
+                    spw=self.seen.spw, gaintype="K", solint="inf", combine="scan")  # fmt: skip
+        table = casa.read(self.tables["delay"])
+        needed = False
+        for spw, sol in table.spws.items():
+            good = ~sol.flag
+            turns = np.abs(sol.param) * 1e-9 * abs(self.run.index.spws[spw].total_bandwidth)
+            sure = np.abs(sol.param) > DELAY_SIGMAS * sol.error
+            needed |= bool((good & sure & (turns > DELAY_TURNS)).any())
+        self.with_delay = needed
+        if not needed:
+            del self.tables["delay"]
+            self.run.steps.pop()
+            shutil.rmtree(self.run.path("delay.cal"))
+            self.result.notes.append("delays turn the phase by less than 0.05 turns over the band: not applied")
+
+    def solve_bandpass(self) -> None:
+        from calibrant.tasks.bandpass import bandpass
+        from calibrant.tasks.gaincal import gaincal
+
+        field = self.fields(self.roles.bandpass)
+        self._phases("phase_up", "phases in time, so that the bandpass can be averaged", gaincal, field, ("delay",))
+        common = {"field": field, "spw": self.seen.spw, "combine": "scan", "solnorm": True}
+        prior = self._prior("delay", "phase_up")
+        made = self._solve("bandpass", "gain against frequency", bandpass, solint="inf", **common, **prior)
+        good = made.above_minsnr / max(made.with_data, 1)
+        if made.median_snr < CHANNEL_SNR or good < GOOD_SHARE:
+            width = int(np.ceil((CHANNEL_SNR / max(made.median_snr, 1.0)) ** 2))
+            width = max(2, min(width, max(2, min(self.run.index.spws[s].nchan for s in self.seen.spws) // 8)))
+            self.run.steps.pop()
+            self._solve("bandpass", f"gain against frequency, {width} channels at a time for signal-to-noise", bandpass,
+                        solint=f"inf,{width}ch", **common, **prior)  # fmt: skip
+
+    def _phases(self, role: str, reason: str, verb: Callable[..., Any], field: str, prior: tuple[str, ...]) -> Any:
+        """Phases on the shortest interval that gives good solutions: int, then longer, then scans."""
+        lengths = ["int", *(f"{n * self.seen.integration:.6g}s" for n in (3, 6)), "inf"]
+        for solint in lengths:
+            made = self._solve(role, f"{reason} (solint {solint})", verb, field=field, spw=self.seen.inner, solint=solint,
+                               calmode="p", **self._prior(*prior))  # fmt: skip
+            if made.above_minsnr >= GOOD_SHARE * max(made.above_minblperant, 1) or solint == "inf":
+                return made
+            self.run.steps.pop()
+        return made
+
+    def solve_gains(self) -> None:
+        from calibrant.tasks.fluxscale import fluxscale
+        from calibrant.tasks.gaincal import gaincal
+
+        cals = self.fields(self.roles.calibrators)
+        base = ("delay", "bandpass")
+        self._phases("phase_int", "phases of the calibrators in time", gaincal, cals, base)
+        self._solve("amplitude", "amplitudes of the calibrators by scan", gaincal, field=cals, spw=self.seen.inner,
+                    solint="inf", calmode="a", **self._prior(*base, "phase_int"))  # fmt: skip
+        transfer = [f for f in self.roles.calibrators if f not in self.modelled]
+        self.tables["flux"] = self.tables["amplitude"]
+        if transfer:
+            self.flux_result = self.run.do(
+                "fluxscale", "flux densities of the other calibrators", fluxscale, vis=self.run.ms,
+                caltable=self.tables["amplitude"], fluxtable=self.run.path("flux.cal"),
+                reference=self.fields(self.roles.flux), transfer=self.fields(transfer),
+                listfile=self.run.path("fluxscale.txt"), overwrite=True,
+            )  # fmt: skip
+            self.tables["flux"] = self.run.path("flux.cal")
+        self._solve("phase_scan", "phases by scan, for the target", gaincal, field=self.fields(self.roles.phase),
+                    spw=self.seen.inner, solint="inf", calmode="p", **self._prior(*base))  # fmt: skip
+
+    @property
+    def modelled(self) -> list[int]:
+        """Calibrators whose flux density is known beforehand."""
+        from calibrant.ms.model import load_model_assignment
+
+        known = load_model_assignment(self.run.index)
+        return [f for f in self.roles.calibrators if known.spectrum_for(f, self.seen.spws[0]) is not None]
+
+    def apply(self) -> None:
+        """Integration phases to bandpass and flux calibrators; scan phases of the phase calibrator to it and target."""
+        own = [f for f in self.roles.calibrators if f not in self.roles.phase]
+        for field in own:
+            self._apply(field, "phase_int", str(field))
+        for field in self.roles.phase:
+            self._apply(field, "phase_scan", str(field))
+        for field in self.roles.target:
+            nearest = self._nearest(field)
+            self._apply(field, "phase_scan", str(nearest))
+
+    def _nearest(self, target: int) -> int:
+        """The phase calibrator nearest on the sky."""
+        direction = self.run.index.fields.direction
+        ra, dec = direction[:, 0], direction[:, 1]
+        unit = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        return max(self.roles.phase, key=lambda f: float(unit[f] @ unit[target]))
+
+    def _apply(self, field: int, phases: str, source: str) -> None:
+        from calibrant.tasks.applycal import applycal
+
+        name = self.run.index.fields.name
+        base = self._prior("delay", "bandpass")
+        tables = [*base["gaintable"], self.tables[phases], self.tables["flux"]]
+        self.run.do(
+            "apply", f"{name[field]}: phases and amplitudes of {name[int(source)]}", applycal, vis=self.run.ms,
+            field=str(field), spw=self.seen.spw, gaintable=tables,
+            gainfield=["" for _ in base["gaintable"]] + [source, source],
+            interp=[*base["interp"], "linear", "linear"], flagbackup=False,
+        )  # fmt: skip
+
+    # ---- look, and flag
+    def flag_what_is_bad(self, round_: int) -> list[str]:
+        """Flag what the solutions and the residuals show to be bad; what was found, in words."""
+        from calibrant.tasks.flagdata import flagdata
+
+        commands, reasons = self._bad_antennas()
+        more, why = self._outliers()
+        commands, reasons = commands + more, reasons + why
+        if commands:
+            self.run.do(f"flag, round {round_}", "; ".join(reasons)[:200], flagdata, vis=self.run.ms, mode="list",
+                        inpfile=commands, flagbackup=False)  # fmt: skip
+            self.run.count_flags(f"round {round_}", self.science, self.seen.spw)
+        return reasons
+
+    def _bad_antennas(self) -> tuple[list[str], list[str]]:
+        from calibrant.caltable import casa
+
+        index = self.run.index
+        found = solutions.bad_antennas(casa.read(self.tables["phase_int"]), casa.read(self.tables["amplitude"]))
+        commands, reasons = [], []
+        for bad in found:
+            hand = self.seen.hands[bad.spw][bad.receptor] if bad.receptor < len(self.seen.hands[bad.spw]) else ""
+            name = index.antennas.name[bad.antenna]
+            commands.append(f"mode='manual' antenna='{name}' spw='{bad.spw}' correlation='{hand}'")
+            reasons.append(f"{name} {hand} spw {bad.spw}: {bad.reason}")
+        return commands, reasons
+
+    def _outliers(self) -> tuple[list[str], list[str]]:
+        from calibrant.ms.selection import select
+
+        index = self.run.index
+        commands, reasons = [], []
+        for ids, column in ((self.modelled, "RESIDUAL"), (self._others(), "CORRECTED")):
+            if not ids:
+                continue
+            rows = select(index, field=self.fields(ids), spw=self.seen.spw).rows
+            for limit in outliers.residual_limits(index, rows, column == "RESIDUAL"):
+                if limit.share == 0:
+                    continue
+                where = f"{index.fields.name[limit.field]} spw {limit.spw}"
+                if limit.share > outliers.MAX_SHARE:
+                    self.result.notes.append(
+                        f"{where}: {100 * limit.share:.1f} % of the data lie beyond {limit.limit:.3g} Jy, too many to be"
+                        " interference; not flagged (look at the source's structure or the solutions)"
+                    )
+                    continue
+                commands.append(
+                    f"mode='clip' field='{limit.field}' spw='{limit.spw}' datacolumn='{column}'"
+                    f" clipminmax=[0.0,{limit.limit:.6g}]"
+                )
+                reasons.append(f"{where}: {100 * limit.share:.3g} % of the data beyond {limit.limit:.3g} Jy")
+        return commands, reasons
+
+    def _others(self) -> list[int]:
+        return sorted({*self.roles.calibrators, *self.roles.target} - set(self.modelled))
+
+    # ---- the end
+    def split(self) -> None:
+        from calibrant.tasks.split import split
+
+        if not self.roles.target:
+            self.result.notes.append("no target: nothing was split")
+            return
+        self.result.target_ms = self.run.path("target.ms")
+        self.run.do("split", "the calibrated target", split, vis=self.run.ms, outputvis=self.result.target_ms,
+                    field=self.fields(self.roles.target), spw=self.seen.spw, datacolumn="corrected", keepflags=False,
+                    overwrite=True)  # fmt: skip
+
+    def conclude(self) -> CalibrationResult:
+        from calibrant.caltable import casa
+        from calibrant.pipeline.visibilities import average_visibilities
+
+        result, index = self.result, self.run.index
+        tables = {role: casa.read(path) for role, path in self.tables.items() if role != "amplitude"}
+        result.caltables = dict(self.tables)
+        result.fluxes = self._fluxes()
+        for role, table in tables.items():
+            result.failed += solutions.failed_solutions(result.caltables[role], table)
+        say("  report: averages and figures")
+        averages = average_visibilities(index, fields=sorted({*self.roles.calibrators, *self.roles.target}),
+                                        spws=self.seen.spws)  # fmt: skip
+        result.verdict, result.reasons = judge.judge(result, tables, averages, index, self.roles)
+        result.report = self.run.path("report.html")
+        self._save(tables, averages)
+        return result
+
+    def _fluxes(self) -> list[Flux]:
+        from calibrant.ms.model import load_model_assignment
+        from calibrant.sky.model import SourceModel
+
+        index, fluxes = self.run.index, []
+        known = load_model_assignment(index)
+        for field in self.modelled:
+            for spw in self.seen.spws:
+                model = known.spectrum_for(field, spw)
+                freq = np.array([index.spws[spw].freq.mean()])
+                if model is not None:
+                    value = float(SourceModel.from_dict(model).spectrum(freq)[0])
+                    fluxes.append(Flux(index.fields.name[field], spw, float(freq[0]), value, 0.0, "standard"))
+        if self.flux_result is not None:
+            fluxes += [
+                Flux(f.field_name, f.spw, f.freq, f.flux, f.error, "fluxscale") for f in self.flux_result.fluxes
+            ]
+        return fluxes
+
+    def _save(self, tables: dict[str, Any], averages: Any) -> None:
+        """result.json, commands.sh, and what the page needs; the page itself is written a floor above."""
+        self.result.material = (tables, averages, self.run.index)
+        self.result.save()
