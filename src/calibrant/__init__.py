@@ -16,8 +16,8 @@ _HOMES = {
     "CalibrationResult": "calibrant.pipeline.result",
     "applycal": "calibrant.tasks.applycal",
     "bandpass": "calibrant.tasks.bandpass",
-    "calibrate": "calibrant.pipeline.calibrate",
-    "demo": "calibrant.pipeline.demo",
+    "calibrate": "calibrant.jobs.calibrate",
+    "demo": "calibrant.jobs.demo",
     "flagdata": "calibrant.tasks.flagdata",
     "flagmanager": "calibrant.tasks.flagmanager",
     "fluxscale": "calibrant.tasks.fluxscale",
@@ -25,7 +25,7 @@ _HOMES = {
     "importuvfits": "calibrant.tasks.importuvfits",
     "listobs": "calibrant.tasks.listobs",
     "setjy": "calibrant.tasks.setjy",
-    "simulate": "calibrant.simulate.observation",
+    "simulate": "calibrant.simulation.observation",
     "split": "calibrant.tasks.split",
 }
 

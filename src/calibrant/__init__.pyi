@@ -1,9 +1,9 @@
 from calibrant.caltable.table import CalTable as CalTable
 from calibrant.errors import CalibrantError as CalibrantError
-from calibrant.pipeline.calibrate import calibrate as calibrate
-from calibrant.pipeline.demo import demo as demo
+from calibrant.jobs.calibrate import calibrate as calibrate
+from calibrant.jobs.demo import demo as demo
 from calibrant.pipeline.result import CalibrationResult as CalibrationResult
-from calibrant.simulate.observation import simulate as simulate
+from calibrant.simulation.observation import simulate as simulate
 from calibrant.tasks.applycal import applycal as applycal
 from calibrant.tasks.bandpass import bandpass as bandpass
 from calibrant.tasks.flagdata import flagdata as flagdata

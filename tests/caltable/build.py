@@ -36,6 +36,5 @@ def caltable(*parts: SpwSolutions, kind: str = "G Jones", fields: int = 1) -> Ca
     """A table of these parts, with as many antennas as they have."""
     par_type = "Complex" if np.iscomplexobj(parts[0].param) else "Float"
     names = [f"A{k:02d}" for k in range(parts[0].shape[1])]
-    return CalTable(
-        kind, par_type, "x.ms", {p.spw: p for p in parts}, names, [f"F{k}" for k in range(fields)], np.zeros((fields, 2))
-    )
+    spws, field_names = {p.spw: p for p in parts}, [f"F{k}" for k in range(fields)]
+    return CalTable(kind, par_type, "x.ms", spws, names, field_names, np.zeros((fields, 2)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from build import caltable, solutions
 from casacore.tables import table as open_table
 
-from build import caltable, solutions
 from calibrant.caltable import casa as casa_format
 from calibrant.caltable.table import CalTable
 from calibrant.errors import CalTableError, ExistsError
@@ -173,12 +174,19 @@ def test_damaged_tables_are_explained(oracle: Path, tmp_path: Path) -> None:
     original = oracle / "out" / "Gpint.cal"
     twice = rewritten(original, tmp_path / "twice.cal", lambda t: t.copyrows(t, 0, t.nrows(), 8))
     far = rewritten(original, tmp_path / "far.cal", lambda t: t.putcell("ANTENNA1", 0, 77))
-    empty = rewritten(original, tmp_path / "empty.cal", lambda t: t.removerows(np.arange(t.nrows())))
+    empty = tmp_path / "empty.cal"
+    whole = open_table(str(original), ack=False)
+    whole.query("FALSE").copy(str(empty), deep=True).close()
+    whole.close()
+    cut = tmp_path / "cut.cal"
+    shutil.copytree(original, cut)
+    os.truncate(cut / "table.f0", 3000)
     (tmp_path / "hollow").mkdir()
     for path, words in (
         (twice, "has two solutions at TIME"),
         (far, "ANTENNA1 is 0 to 77, but 8 antennas exist"),
         (empty, "has no rows"),
+        (cut, "cannot be read|cannot be opened"),
         (tmp_path / "hollow", "without table.dat"),
         (tmp_path / "nowhere", "does not exist"),
         (oracle / "tiny.ms", "a calibration table has type"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from build import caltable, solutions
+
 from calibrant.errors import CalTableError
 
 

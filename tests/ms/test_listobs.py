@@ -63,11 +63,11 @@ def test_dictionary_is_casas(tiny: Listing) -> None:
 
 @pytest.mark.oracle
 def test_fields_spws_and_sources_are_casas(tiny: Listing) -> None:
-    words = [line.split() for line in listing_text(tiny).splitlines()]
-    assert "2 none J0006-0623 00:06:13.893000 -06.23.35.33000 J2000 2 720".split() in words
-    assert "1 ALMA_RB_03#BB_2#SW-01#FULL_RES 64 TOPO 109664.812 3662.109 234375.0 109780.1689 2 XX YY".split() in words
-    assert "2 WVR#NOMINAL 4 TOPO 184190.000 160000.000 7500000.0 186935.0000 3 XX".split() in words
-    assert "3 TARGET01 2 109782.173000 0".split() in words
+    lines = [" ".join(line.split()) for line in listing_text(tiny).splitlines()]
+    assert "2 none J0006-0623 00:06:13.893000 -06.23.35.33000 J2000 2 720" in lines
+    assert "1 ALMA_RB_03#BB_2#SW-01#FULL_RES 64 TOPO 109664.812 3662.109 234375.0 109780.1689 2 XX YY" in lines
+    assert "2 WVR#NOMINAL 4 TOPO 184190.000 160000.000 7500000.0 186935.0000 3 XX" in lines
+    assert "3 TARGET01 2 109782.173000 0" in lines
     assert "Spectral Windows:  (3 unique spectral windows and 2 unique polarization setups)" in listing_text(tiny)
 
 
@@ -181,11 +181,14 @@ def test_ids_with_large_gaps_are_grouped() -> None:
     ]  # fmt: skip
 
 
-def test_geodetic_latitude_of_known_places() -> None:
-    # VLA centre: 34 04 43.497 N, 107 37 03.819 W (NRAO); the poles and the equator by definition
-    lon, lat = geodetic(np.array([[-1601185.365, -5041977.547, 3554875.870], [6378137.0, 0, 0], [0, 0, -6356752.3142]]))
-    assert np.degrees(lat) == pytest.approx([34 + 4 / 60 + 43.497 / 3600, 0.0, -90.0], abs=1e-6)
-    assert np.degrees(lon[0]) == pytest.approx(-(107 + 37 / 60 + 3.819 / 3600), abs=1e-6)
+def test_geodetic_coordinates_are_astropys() -> None:
+    from astropy.coordinates import EarthLocation
+
+    places = np.array([[-1601185.4, -5041977.5, 3554875.9], [2225142.2, -5440307.4, -2481029.9], [6378137.0, 0, 0]])
+    expected = EarthLocation.from_geocentric(*places.T, unit="m").to_geodetic("WGS84")
+    lon, lat = geodetic(places)
+    assert np.degrees(lon) == pytest.approx(expected.lon.deg, abs=1e-9)
+    assert np.degrees(lat) == pytest.approx(expected.lat.deg, abs=1e-9)
 
 
 def test_offsets_point_east_north_and_up() -> None:

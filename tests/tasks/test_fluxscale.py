@@ -19,7 +19,7 @@ from calibrant.tasks.fluxscale import _flux, fluxscale
 def gains(ratio: Any, nspw: int = 1, flag: Any = None) -> CalTable:
     """Field 0 has unit gains, field 1 gains `ratio` (nant, npar), in every spw."""
     ratio = np.asarray(ratio, float)
-    nant, npar = ratio.shape
+    nant = len(ratio)
     param = np.stack([np.ones_like(ratio), ratio])[:, :, None, :].astype(np.complex64)
     flag = np.zeros(param.shape, bool) if flag is None else flag
     zero, two = np.zeros(param.shape, np.float32), np.zeros(2, np.int32)

@@ -48,6 +48,8 @@ def read(path: str) -> CalTable:
             kind, par_type, str(keywords.get("MSName", "")), spws, antenna_names, field_names, field_direction,
             _history(path), path, version, [s.name for s in spectral],
         )  # fmt: skip
+    except RuntimeError as error:  # casacore's only exception
+        raise CalTableError(f"{path} cannot be read: {error}; it is truncated or damaged: make or copy it again") from None
     finally:
         tab.close()
 

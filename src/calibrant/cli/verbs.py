@@ -16,9 +16,9 @@ from typing import Any
 
 GROUPS: dict[str, dict[str, str]] = {
     "Whole jobs": {
-        "calibrate": "calibrant.pipeline.calibrate:calibrate",
-        "demo": "calibrant.pipeline.demo:demo",
-        "simulate": "calibrant.simulate.observation:simulate",
+        "calibrate": "calibrant.jobs.calibrate:calibrate",
+        "demo": "calibrant.jobs.demo:demo",
+        "simulate": "calibrant.simulation.observation:simulate",
     },
     "Data": {
         "listobs": "calibrant.tasks.listobs:listobs",

@@ -253,7 +253,7 @@ def _sources(index: MSIndex) -> list[Source]:
     rest = _first_of_cells(tab, "REST_FREQUENCY")
     velocity = _first_of_cells(tab, "SYSVEL")
     tab.close()
-    found = {}
+    found: dict[tuple[int, int], Source] = {}
     for row, (ident, name, spw) in enumerate(
         zip(sub["SOURCE_ID"], sub["NAME"], sub["SPECTRAL_WINDOW_ID"], strict=True)
     ):
@@ -267,7 +267,7 @@ def _first_of_cells(tab: Any, column: str) -> list[float | None]:
     count = tab.nrows()
     if column not in tab.colnames():
         return [None] * count
-    cells = [np.ravel(tab.getcell(column, row)) if tab.iscelldefined(column, row) else () for row in range(count)]
+    cells = [np.ravel(tab.getcell(column, row)) if tab.iscelldefined(column, row) else [] for row in range(count)]
     return [float(cell[0]) if len(cell) else None for cell in cells]
 
 

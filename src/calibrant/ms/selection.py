@@ -79,8 +79,10 @@ def select(
     chosen = choose_channels(index, spw)
     positions = _correlations(index, correlation)
     masks: dict[str, Mask] = {}
-    if spw.strip() or correlation.strip():
-        masks["spw and correlation" if correlation.strip() else "spw"] = _ddid_mask(index, chosen.channels, positions)
+    named = {"spw": spw, "correlation": correlation}
+    if any(text.strip() for text in named.values()):
+        name = ", ".join(f"{name}={text!r}" for name, text in named.items() if text.strip())
+        masks[name] = _ddid_mask(index, chosen.channels, positions)
     parts = {
         "field": (field, _field_mask),
         "scan": (scan, _scan_mask),

@@ -40,21 +40,18 @@ def choose_antennas(index: MSIndex, text: str, parameter: str = "antenna") -> li
 def choose_baselines(index: MSIndex, text: str) -> Matrix:
     """Which (ANTENNA1, ANTENNA2) the expression selects: bool (nant, nant); all for ''."""
     count = len(index.antennas)
-    if not text.strip():
-        return np.ones((count, count), bool)
-    selected: Matrix | None = None
-    for item in Piece.of("antenna", text).split(";"):
+    selected = np.ones((count, count), bool)
+    for number, item in enumerate(Piece.of("antenna", text).split(";") if text.strip() else []):
         negated = item.text.startswith("!")
         inner = item.after(1) if negated else item
         if not inner.text:
             raise item.error("no antenna stands after '!'")
         pairs = _pairs(index, inner)
-        pairs = ~pairs if negated else pairs
-        if selected is None:
-            selected = pairs
+        if negated:
+            selected &= ~pairs
         else:
-            selected = selected & pairs if negated else selected | pairs
-    return np.ones((count, count), bool) if selected is None else selected
+            selected = selected | pairs if number else pairs
+    return selected
 
 
 def _pairs(index: MSIndex, piece: Piece) -> Matrix:

@@ -105,7 +105,7 @@ def _known(text: str, choices: Sequence[str]) -> str:
         return ""
     distinct = list(dict.fromkeys(choices))
     more = f", ... ({len(distinct)} in all)" if len(distinct) > SHOWN_CHOICES else ""
-    near = difflib.get_close_matches(text, distinct, n=1)
+    near = difflib.get_close_matches(text, distinct, n=1) if any(char.isalpha() for char in text) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"; existing: {', '.join(distinct[:SHOWN_CHOICES])}{more}.{hint}"
 

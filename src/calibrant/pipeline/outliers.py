@@ -23,56 +23,55 @@ MAX_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Limit:
-    """Clip limit in Jy for one field and spw, and the share of unflagged visibilities beyond it."""
+    """Amplitudes outside [low, high] Jy are interference, for one field and spw; share of visibilities outside."""
 
     field: int
     spw: int
-    limit: float
+    low: float
+    high: float
     share: float
 
 
-def residual_limits(index: MSIndex, rows: NDArray[np.int64], subtract_model: bool) -> list[Limit]:
-    """Limits of |CORRECTED - MODEL| (or |CORRECTED|) per field and spw, in one pass over `rows`."""
-    counts: dict[tuple[int, int], NDArray[np.int64]] = {}
+def amplitude_limits(index: MSIndex, rows: NDArray[np.int64], flux: dict[tuple[int, int], float]) -> list[Limit]:
+    """Limits of |CORRECTED_DATA| in the parallel hands, per field and spw, in one pass over `rows`.
+
+    flux: (field, spw) -> Jy of a point source at the phase centre; where it is not given, 0 (a faint target).
+    """
+    residuals: dict[tuple[int, int], NDArray[np.int64]] = {}
+    amplitudes: dict[tuple[int, int], NDArray[np.int64]] = {}
     cross = rows[index.ant1[rows] != index.ant2[rows]]
-    models = _models(index, cross) if subtract_model else {}
-    columns = ["CORRECTED_DATA", "FLAG"] + (["MODEL_DATA"] if _from_column(models) else [])
-    for chunk in read_chunks(index, cross, columns):
-        residual = chunk["CORRECTED_DATA"]
+    for chunk in read_chunks(index, cross, ["CORRECTED_DATA", "FLAG"]):
+        hands = index.polarizations[int(index.ddid_pol[chunk.ddid])].parallel
         fields = index.field[chunk.rows]
-        if subtract_model:
-            which = models[chunk.ddid].model_of_field[fields]
-            spectra = models[chunk.ddid].spectra[np.maximum(which, 0)]
-            if (which < 0).any():
-                spectra = np.where((which < 0)[:, None, None], chunk["MODEL_DATA"], spectra)
-            residual = residual - spectra
-        good = ~chunk["FLAG"]
         for field in np.unique(fields).tolist():
-            mine = fields == field
-            size = np.abs(residual[mine][good[mine]])
-            size = size[np.isfinite(size) & (size > 0)]
-            place = (np.log10(size) - DECADES[0]) / (DECADES[1] - DECADES[0]) * NBIN
+            mine = np.flatnonzero(fields == field)
+            vis = chunk["CORRECTED_DATA"][mine][:, :, hands]
+            good = vis[~chunk["FLAG"][mine][:, :, hands]]
             key = (field, chunk.spw)
-            histogram = np.bincount(np.clip(place, 0, NBIN - 1).astype(np.int64), minlength=NBIN)
-            counts[key] = counts.get(key, np.zeros(NBIN, np.int64)) + histogram
-    return [_limit(field, spw, histogram) for (field, spw), histogram in sorted(counts.items()) if histogram.any()]
+            jy = flux.get(key, 0.0)
+            _count(residuals, key, np.abs(good - np.float32(jy)))
+            _count(amplitudes, key, np.abs(np.abs(good) - np.float32(jy)))
+    return [
+        _limit(key, flux.get(key, 0.0), histogram, amplitudes[key])
+        for key, histogram in sorted(residuals.items())
+        if histogram.any()
+    ]
 
 
-def _models(index: MSIndex, rows: NDArray[np.int64]) -> dict[int, object]:
-    from calibrant.tasks.models import row_models
-
-    fields = np.unique(index.field[rows]).tolist()
-    return {int(ddid): row_models(index, int(ddid), fields) for ddid in np.unique(index.ddid[rows])}
-
-
-def _from_column(models: dict[int, object]) -> bool:
-    return any(model.needs_column for model in models.values())  # type: ignore[attr-defined]
+def _count(counts: dict[tuple[int, int], NDArray[np.int64]], key: tuple[int, int], size: NDArray[np.float32]) -> None:
+    """Add `size` (Jy) to the logarithmic histogram of `key`."""
+    size = size[np.isfinite(size) & (size > 0)]
+    place = (np.log10(size) - DECADES[0]) / (DECADES[1] - DECADES[0]) * NBIN
+    histogram = np.bincount(np.clip(place, 0, NBIN - 1).astype(np.int64), minlength=NBIN)
+    counts[key] = counts.get(key, np.zeros(NBIN, np.int64)) + histogram
 
 
-def _limit(field: int, spw: int, histogram: NDArray[np.int64]) -> Limit:
-    total = np.cumsum(histogram)
+def _limit(
+    key: tuple[int, int], flux: float, residual: NDArray[np.int64], amplitude: NDArray[np.int64]
+) -> Limit:
     edges = 10 ** np.linspace(*DECADES, NBIN + 1)
+    total = np.cumsum(residual)
     median = edges[int(np.searchsorted(total, 0.5 * total[-1])) + 1]
     limit = SIGMAS * median / np.sqrt(2 * np.log(2))
-    beyond = total[-1] - total[min(int(np.searchsorted(edges, limit)), NBIN - 1)]
-    return Limit(field, spw, float(limit), float(beyond / total[-1]))
+    share = amplitude[np.searchsorted(edges, limit) :].sum() / max(amplitude.sum(), 1)
+    return Limit(*key, float(max(flux - limit, 0.0)), float(flux + limit), float(share))

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_NOTES = 12
 VERDICTS = ("good", "check", "do not trust")
 
 
@@ -83,5 +84,28 @@ class CalibrationResult:
         """The calibrant commands that would redo each step by hand."""
         return [step.command for step in self.steps if step.command]
 
+    def summary(self) -> str:
+        """The run in words, for a terminal."""
+        if self.verdict == "planned":
+            return "\n".join(self.notes)
+        lines = [f"{self.ms}: verdict {self.verdict.upper()}"]
+        lines += [f"  {reason}" for reason in self.reasons]
+        lines.append(f"flux densities ({self.standard}):")
+        for flux in self.fluxes:
+            error = f" +- {flux.error_jy:.4f}" if flux.origin != "standard" else "  (standard)"
+            lines.append(
+                f"  {flux.field:20.20s} spw {flux.spw:<2d} {flux.freq_hz / 1e9:10.5f} GHz  {flux.flux_jy:9.5f}{error} Jy"
+            )
+        if self.flags:
+            shares = ", ".join(f"{100 * flag.total:.1f} % {flag.step}" for flag in self.flags)
+            lines.append(f"flagged: {shares}")
+        lines += [f"failed solutions: {f.caltable}: {f.count}: {f.outcome}" for f in self.failed]
+        lines += [f"note: {note}" for note in self.notes[:MAX_NOTES]]
+        if len(self.notes) > MAX_NOTES:
+            lines.append(f"note: and {len(self.notes) - MAX_NOTES} more, see the report")
+        lines.append(f"tables, target and commands in {self.output}; page: {self.report}")
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `commands` and `caltables` (paths, in the order made) are plain lists."""
         return dataclasses.asdict(self) | {"commands": self.commands, "caltables": list(self.caltables.values())}

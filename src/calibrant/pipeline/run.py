@@ -25,6 +25,10 @@ class Run:
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
+    def reopen(self) -> None:
+        """Look at the MeasurementSet again after columns were added."""
+        self.index = open_index(self.ms)
+
     def do(self, name: str, reason: str, verb: Callable[..., Any], **values: Any) -> Any:
         """Call `verb`, and remember it under `name` with the reason for it."""
         say(f"  {name}: {reason}")

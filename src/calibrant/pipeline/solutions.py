@@ -33,8 +33,8 @@ class BadAntenna:
     reason: str
 
 
-def failed_solutions(name: str, table: CalTable) -> list[FailedSolutions]:
-    """Failures of a table by outcome, most frequent first."""
+def failed_solutions(name: str, table: CalTable, observed: NDArray[np.bool_]) -> list[FailedSolutions]:
+    """Failures of a table by outcome, most frequent first. observed (nant,): antennas that have data at all."""
     counts: dict[Outcome, int] = defaultdict(int)
     where: dict[Outcome, tuple[set[str], set[int], str]] = {}
     for spw, sol in table.spws.items():
@@ -44,7 +44,9 @@ def failed_solutions(name: str, table: CalTable) -> list[FailedSolutions]:
             outcome = Outcome(code)
             if outcome in (Outcome.CONVERGED, Outcome.FILLED):
                 continue
-            hit = sol.outcome == code
+            hit = (sol.outcome == code) & observed[None, :, None, None]
+            if not hit.any():
+                continue
             antennas = {table.antenna_names[a] for a in np.flatnonzero(hit.any(axis=(0, 2, 3)))}
             slot, ant, _, par = (int(v[0]) for v in np.nonzero(hit))
             example = f"{table.antenna_names[ant]} receptor {par}, spw {spw}, {_clock(sol.time[slot])}"
@@ -63,7 +65,7 @@ def failed_solutions(name: str, table: CalTable) -> list[FailedSolutions]:
 
 
 def _clock(mjd_seconds: float) -> str:
-    seconds = int(round(mjd_seconds % 86400))
+    seconds = round(mjd_seconds % 86400)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d} UTC"
 
 

@@ -227,6 +227,8 @@ def _steps(index: MSIndex, orders: Sequence[Order]) -> list[Step]:
                 if missing:
                     raise MeasurementSetError(f"{index.path} has no column {', '.join(missing)}, read by {order.mode}")
             steps.append(Step(order, flagger, select(index, **selectors)))
+            if flagger is not None:
+                flagger.channels(index, steps[-1].selection)  # complains now, before anything is written
         except CalibrantError as error:
             raise type(error)(f"{order.where}: {error}" if order.where else str(error)) from None
     return steps

@@ -231,9 +231,8 @@ def _matched(table: CalTable, parameter: str, text: str | list[str]) -> list[int
         else:
             hits = [f for f, name in there.items() if fnmatch.fnmatchcase(name, word)]
         if not hits:
-            raise SelectionError(
-                f"{parameter} {word!r}: no such field has solutions in {table.path}; {unknown('field', word, tuple(there.values()))}"
-            )
+            choices = unknown("field", word, tuple(there.values()))
+            raise SelectionError(f"{parameter} {word!r}: no such field has solutions in {table.path}; {choices}")
         result += [f for f in hits if f not in result]
     return result
 
@@ -385,7 +384,8 @@ def _fit(fluxes: list[FluxDensity], order: int) -> Spectrum:
     centre = log_freq.mean()
     columns = np.vander(log_freq - centre, min(order, len(fluxes) - 1) + 1, increasing=True)
     sigma = np.where(error > 0, error, flux) / (flux * math.log(10))
-    covariance: NDArray[np.float64] = np.linalg.pinv((columns / sigma[:, None]).T @ (columns / sigma[:, None]))
+    weighted = columns / sigma[:, None]
+    covariance = np.asarray(np.linalg.pinv(weighted.T @ weighted), np.float64)
     coefficients = covariance @ (columns / sigma[:, None] ** 2).T @ np.log10(flux)
     return Spectrum(float(10**centre), coefficients, covariance)
 

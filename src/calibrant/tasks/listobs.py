@@ -51,7 +51,6 @@ def listobs(
     Only ids and times are read, no visibilities. With a selection, the rows selected are listed and counted.
 
     Example:
-        calibrant listobs obs.ms
         calibrant listobs obs.ms --intent '*BANDPASS*' --listfile bandpass.txt
     """
     from calibrant.ms.index import open_index

@@ -2,7 +2,7 @@
 
 Bandpass quasar, 3C286 as flux calibrator (Perley-Butler 2017), phase calibrator and target in turn, at 40 to 44 GHz
 (ALMA band 1), XX and YY, all windows in every integration. Everything it does to the data is in the truth beside the
-MeasurementSet (`calibrant.simulate.truth` has the equation).
+MeasurementSet (`calibrant.simulation.truth` has the equation).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from calibrant.errors import ExistsError, ParameterError
 from calibrant.params import DryRun, Overwrite, Param, provenance
 from calibrant.progress import progress
-from calibrant.simulate.sky import BANDPASS, FLUX, PHASE, SOURCES, TARGET
-from calibrant.simulate.truth import Truth
+from calibrant.simulation.sky import BANDPASS, FLUX, PHASE, SOURCES, TARGET
+from calibrant.simulation.truth import Truth
 
 START = "2025/03/20/05:30:00"
 GAP = 12.0
@@ -188,7 +188,7 @@ def _draw_truth(
     windows: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
     plan: Schedule,
 ) -> Truth:
-    from calibrant.simulate import array, instrument, sky
+    from calibrant.simulation import array, instrument, sky
 
     freqs, widths = [freq for freq, _ in windows], [width for _, width in windows]
     antennas = array.layout(values["nant"], values["radius"])
@@ -223,7 +223,7 @@ def _draw_truth(
 
 
 def _check_elevation(direction: NDArray[np.float64], plan: Schedule) -> None:
-    from calibrant.simulate.array import elevation
+    from calibrant.simulation.array import elevation
 
     height = elevation(direction[plan.field], plan.time)
     low = int(height.argmin())
@@ -236,7 +236,7 @@ def _check_elevation(direction: NDArray[np.float64], plan: Schedule) -> None:
 
 
 def _result(vis: str, truth: Truth, nbaseline: int) -> SimulationResult:
-    from calibrant.simulate.array import elevation
+    from calibrant.simulation.array import elevation
 
     height = np.degrees(elevation(truth.direction[truth.time_field], truth.time))
     nchan = [len(freq) for freq in truth.freq]
@@ -268,7 +268,7 @@ def _write(
 ) -> None:
     from calibrant.ms.create import create_ms
     from calibrant.ms.index import Fields, Observation, Polarization
-    from calibrant.simulate.array import layout
+    from calibrant.simulation.array import layout
 
     count = len(truth.field)
     fields = Fields(truth.field, ["none"] * count, np.arange(count, dtype=np.int32), truth.direction)
@@ -316,7 +316,7 @@ def _spectral_window(spw: int, truth: Truth) -> Any:
 
 def _uvw(truth: Truth, times: slice, baselines: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[np.float64]:
     """UVW (time, baseline, 3) in m: ANTENNA1 minus ANTENNA2."""
-    from calibrant.simulate.array import antenna_uvw
+    from calibrant.simulation.array import antenna_uvw
 
     uvw = antenna_uvw(truth.position, truth.direction[truth.time_field[times]], truth.time[times])
     return np.asarray(uvw[:, baselines[0]] - uvw[:, baselines[1]])
@@ -382,7 +382,7 @@ def _visibilities(
     uvw: NDArray[np.float64],
     rng: Generator,
 ) -> NDArray[np.complex64]:
-    """DATA (time, baseline, chan, pol) of one window and block: the equation of `calibrant.simulate.truth`."""
+    """DATA (time, baseline, chan, pol) of one window and block: the equation of `calibrant.simulation.truth`."""
     first, second = baselines
     auto = np.flatnonzero(first == second)
     gain = truth.gain(spw, times).astype(np.complex64)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.simulate.array import SITE, antenna_uvw, elevation, layout
-from calibrant.simulate.sky import SOURCES
+from calibrant.simulation.array import SITE, antenna_uvw, elevation, layout
+from calibrant.simulation.sky import SOURCES
 
 TIMES = 5249161800.0 + np.arange(0, 3600, 600.0)
 """2025 March 20, 5 h 30 UTC and the following hour."""

@@ -1,24 +1,23 @@
-"""The main job: from an observation to calibrated data, tables, a page and a verdict, as a careful person does it."""
+"""The stages of a calibration, in the order in which a careful person takes them."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from calibrant import params as p
-from calibrant.errors import ExistsError, MeasurementSetError
-from calibrant.params import Param
+from calibrant.caltable.table import CalTable
+from calibrant.errors import MeasurementSetError
 from calibrant.pipeline import judge, outliers, solutions
-from calibrant.pipeline.observation import Observed, observe
+from calibrant.pipeline.observation import Observed
 from calibrant.pipeline.refant import rank_antennas
 from calibrant.pipeline.result import CalibrationResult, Flux
-from calibrant.pipeline.roles import Roles, find_roles
+from calibrant.pipeline.roles import Roles
 from calibrant.pipeline.run import Run
+from calibrant.plots.averages import Averages
 from calibrant.progress import say
 
 BEFORE = "before_calibrate"
@@ -31,82 +30,6 @@ CHANNEL_SNR = 10.0
 DELAY_TURNS = 0.05
 """Delays are corrected where they turn the phase by more than this over a band."""
 DELAY_SIGMAS = 5.0
-
-
-def calibrate(
-    obs: Annotated[str, Param("A MeasurementSet, or a multi-source UVFITS file.", positional=True)],
-    output: Annotated[str, Param("Folder for tables, page and calibrated target. Empty: OBS.calibrated.")] = "",
-    standard: Annotated[str, Param("Flux density standard.")] = "Perley-Butler 2017",
-    flux: Annotated[str, Param("Flux calibrator, where intents and names do not tell.")] = "",
-    bandpass: Annotated[str, Param("Bandpass calibrator, where intents and names do not tell.")] = "",
-    phase: Annotated[str, Param("Phase calibrator, where intents and pattern do not tell.")] = "",
-    target: Annotated[str, Param("Target, where intents and pattern do not tell.")] = "",
-    refant: p.Refant = "",
-    overwrite: p.Overwrite = False,
-    dry_run: p.DryRun = False,
-) -> CalibrationResult:
-    """Calibrate an observation end to end, and say whether the result can be trusted.
-
-    Flags what is bad a priori, sets the flux model, solves for delays, bandpass, phases and amplitudes, transfers the
-    flux scale, applies everything, flags what the solutions and residuals show to be bad, solves again, and splits the
-    target. A MeasurementSet is calibrated in place (CORRECTED_DATA, flags; the flags before are saved as version
-    'before_calibrate' and a second run starts from them); a UVFITS file is imported into the output folder first.
-    The folder receives the CASA calibration tables, report.html, result.json, commands.sh, listobs.txt and the target.
-
-    Raises SelectionError where a role cannot be found, FluxModelError for an unknown flux calibrator.
-
-    Example:
-        calibrant calibrate NGC5921.fits.gz -o ngc5921 --standard "Perley-Taylor 99"
-    """
-    folder = output or os.path.normpath(obs) + ".calibrated"
-    told = {"flux": flux, "bandpass": bandpass, "phase": phase, "target": target}
-    if dry_run:
-        return _plan_only(obs, folder, standard, told)
-    if os.path.exists(folder):
-        if not overwrite:
-            raise ExistsError(f"{folder} exists; give --overwrite to replace it, or another --output")
-        shutil.rmtree(folder)
-    os.makedirs(folder)
-    ms, imported = obs, None
-    if os.path.isfile(obs):
-        ms, imported = _import(obs, folder)
-    run = Run(ms, folder)
-    if imported is not None:
-        run.steps.append(imported)
-    roles = find_roles(run.index, told, standard)
-    seen = observe(run.index, roles)
-    say("\n".join(plan_text(run, roles, seen, standard)))
-    job = Job(run, roles, seen, standard, refant if isinstance(refant, str) else ",".join(refant), obs)
-    return job.finish()
-
-
-def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str]) -> CalibrationResult:
-    """The plan as notes of a result; a UVFITS file is imported into a temporary folder to look at it."""
-    with tempfile.TemporaryDirectory() as temporary:
-        ms = obs
-        if os.path.isfile(obs):
-            ms, _ = _import(obs, temporary)
-        run = Run(ms, folder)
-        roles = find_roles(run.index, told, standard)
-        seen = observe(run.index, roles)
-        result = empty_result(run, roles, seen, standard, obs)
-        result.notes = [*plan_text(run, roles, seen, standard), "Nothing was touched (dry run)."]
-        result.verdict = "planned"
-        return result
-
-
-def _import(obs: str, folder: str) -> tuple[str, Any]:
-    """Import a UVFITS file into `folder`; the path of the MeasurementSet and the step."""
-    from calibrant.pipeline.result import Step
-    from calibrant.tasks.importuvfits import importuvfits
-
-    name = os.path.basename(obs)
-    for suffix in (".gz", ".fits", ".uvfits", ".FITS", ".UVFITS"):
-        name = name.removesuffix(suffix)
-    ms = os.path.join(folder, name + ".ms")
-    values = {"fitsfile": obs, "vis": ms, "antnamescheme": "new"}
-    importuvfits(**values)  # type: ignore[arg-type]
-    return ms, Step("import", "UVFITS to MeasurementSet", p.command_line(importuvfits, values), 0.0)
 
 
 def plan_text(run: Run, roles: Roles, seen: Observed, standard: str) -> list[str]:
@@ -142,6 +65,15 @@ def empty_result(run: Run, roles: Roles, seen: Observed, standard: str, obs: str
     )
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: what it says, and what its page is drawn from."""
+
+    result: CalibrationResult
+    tables: dict[str, CalTable]
+    averages: Averages
+
+
 class Job:
     """The stages of one run, in order. Tables are made again in every round, under the same names."""
 
@@ -162,8 +94,8 @@ class Job:
         return self.fields(sorted({*self.roles.calibrators, *self.roles.target}))
 
     # ---- the whole
-    def finish(self) -> CalibrationResult:
-        self.list()
+    def finish(self) -> Finished:
+        self.list_scans()
         self.flag_a_priori()
         self.set_model()
         reasons: list[str] = []
@@ -180,7 +112,7 @@ class Job:
         return self.conclude()
 
     # ---- stages
-    def list(self) -> None:
+    def list_scans(self) -> None:
         from calibrant.tasks.listobs import listobs
 
         listed = self.run.do("list", "what was observed", listobs, vis=self.run.ms, listfile=self.run.path("listobs.txt"))
@@ -340,6 +272,7 @@ class Job:
         for field in self.roles.target:
             nearest = self._nearest(field)
             self._apply(field, "phase_scan", str(nearest))
+        self.run.reopen()
 
     def _nearest(self, target: int) -> int:
         """The phase calibrator nearest on the sky."""
@@ -389,33 +322,28 @@ class Job:
         return commands, reasons
 
     def _outliers(self) -> tuple[list[str], list[str]]:
+        """Clip commands for amplitudes far from a calibrator's flux density, or from noise on the target."""
         from calibrant.ms.selection import select
 
         index = self.run.index
+        flux = {(index.fields.name.index(f.field), f.spw): f.flux_jy for f in self._fluxes()}
+        rows = select(index, field=self.science, spw=self.seen.spw).rows
         commands, reasons = [], []
-        for ids, column in ((self.modelled, "RESIDUAL"), (self._others(), "CORRECTED")):
-            if not ids:
-                continue
-            rows = select(index, field=self.fields(ids), spw=self.seen.spw).rows
-            for limit in outliers.residual_limits(index, rows, column == "RESIDUAL"):
-                if limit.share == 0:
-                    continue
-                where = f"{index.fields.name[limit.field]} spw {limit.spw}"
-                if limit.share > outliers.MAX_SHARE:
-                    self.result.notes.append(
-                        f"{where}: {100 * limit.share:.1f} % of the data lie beyond {limit.limit:.3g} Jy, too many to be"
-                        " interference; not flagged (look at the source's structure or the solutions)"
-                    )
-                    continue
-                commands.append(
-                    f"mode='clip' field='{limit.field}' spw='{limit.spw}' datacolumn='{column}'"
-                    f" clipminmax=[0.0,{limit.limit:.6g}]"
+        for limit in outliers.amplitude_limits(index, rows, flux):
+            where = f"{index.fields.name[limit.field]} spw {limit.spw}"
+            beyond = f"{100 * limit.share:.2g} % of the data are not within {limit.low:.3g} to {limit.high:.3g} Jy"
+            if limit.share > outliers.MAX_SHARE:
+                self.result.notes.append(
+                    f"{where}: {beyond}, too many to be interference; not flagged (look at the source's structure)"
                 )
-                reasons.append(f"{where}: {100 * limit.share:.3g} % of the data beyond {limit.limit:.3g} Jy")
+            elif limit.share > 0:
+                hands = ",".join(hand for hand in self.seen.hands[limit.spw] if hand)
+                commands.append(
+                    f"mode='clip' field='{limit.field}' spw='{limit.spw}' datacolumn='CORRECTED'"
+                    f" correlation='ABS_{hands}' clipminmax=[{limit.low:.6g},{limit.high:.6g}]"
+                )
+                reasons.append(f"{where}: {beyond}")
         return commands, reasons
-
-    def _others(self) -> list[int]:
-        return sorted({*self.roles.calibrators, *self.roles.target} - set(self.modelled))
 
     # ---- the end
     def split(self) -> None:
@@ -429,7 +357,7 @@ class Job:
                     field=self.fields(self.roles.target), spw=self.seen.spw, datacolumn="corrected", keepflags=False,
                     overwrite=True)  # fmt: skip
 
-    def conclude(self) -> CalibrationResult:
+    def conclude(self) -> Finished:
         from calibrant.caltable import casa
         from calibrant.pipeline.visibilities import average_visibilities
 
@@ -437,15 +365,15 @@ class Job:
         tables = {role: casa.read(path) for role, path in self.tables.items() if role != "amplitude"}
         result.caltables = dict(self.tables)
         result.fluxes = self._fluxes()
+        observed = np.zeros(len(index.antennas), bool)
+        observed[np.unique(np.concatenate([index.ant1, index.ant2]))] = True
         for role, table in tables.items():
-            result.failed += solutions.failed_solutions(result.caltables[role], table)
+            result.failed += solutions.failed_solutions(result.caltables[role], table, observed)
         say("  report: averages and figures")
         averages = average_visibilities(index, fields=sorted({*self.roles.calibrators, *self.roles.target}),
                                         spws=self.seen.spws)  # fmt: skip
         result.verdict, result.reasons = judge.judge(result, tables, averages, index, self.roles)
-        result.report = self.run.path("report.html")
-        self._save(tables, averages)
-        return result
+        return Finished(result, tables, averages)
 
     def _fluxes(self) -> list[Flux]:
         from calibrant.ms.model import load_model_assignment
@@ -465,8 +393,3 @@ class Job:
                 Flux(f.field_name, f.spw, f.freq, f.flux, f.error, "fluxscale") for f in self.flux_result.fluxes
             ]
         return fluxes
-
-    def _save(self, tables: dict[str, Any], averages: Any) -> None:
-        """result.json, commands.sh, and what the page needs; the page itself is written a floor above."""
-        self.result.material = (tables, averages, self.run.index)
-        self.result.save()

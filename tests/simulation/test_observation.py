@@ -15,7 +15,7 @@ from calibrant.errors import ExistsError, FormatError, ParameterError
 from calibrant.ms.index import MSIndex, open_index
 from calibrant.ms.reader import read_rows
 from calibrant.params import declared
-from calibrant.simulate import Truth, load_truth, simulate
+from calibrant.simulation import Truth, load_truth, simulate
 from calibrant.sky.standards import flux_density
 
 C = 299792458.0

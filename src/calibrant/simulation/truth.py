@@ -85,7 +85,7 @@ class Truth:
 
     def model(self, spw: int, field: int, uvw: NDArray[np.float64]) -> NDArray[np.complex64]:
         """Visibilities (..., chan) of a field without gains and noise, Jy; uvw (..., 3) m."""
-        from calibrant.simulate.sky import fringe
+        from calibrant.simulation.sky import fringe
 
         mine = self.points[self.points[:, 0] == field]
         if len(mine) == 1 and not mine[0, 1:3].any():

@@ -1,0 +1,1 @@
+"""The whole jobs: everything that the floors below offer, behind one verb."""

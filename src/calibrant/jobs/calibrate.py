@@ -1,0 +1,143 @@
+"""calibrate: from an observation to calibrated data, tables, a page and a verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from calibrant import params as p
+from calibrant.errors import ExistsError
+from calibrant.params import Param
+from calibrant.pipeline.result import CalibrationResult, Step
+
+if TYPE_CHECKING:
+    from calibrant.ms.index import MSIndex
+    from calibrant.pipeline.job import Finished
+    from calibrant.pipeline.run import Run
+
+
+def calibrate(
+    obs: Annotated[str, Param("A MeasurementSet, or a multi-source UVFITS file.", positional=True)],
+    output: Annotated[str, Param("Folder for tables, page and calibrated target. Empty: OBS.calibrated.")] = "",
+    standard: Annotated[str, Param("Flux density standard.")] = "Perley-Butler 2017",
+    flux: Annotated[str, Param("Flux calibrator, where intents and names do not tell.")] = "",
+    bandpass: Annotated[str, Param("Bandpass calibrator, where intents and names do not tell.")] = "",
+    phase: Annotated[str, Param("Phase calibrator, where intents and pattern do not tell.")] = "",
+    target: Annotated[str, Param("Target, where intents and pattern do not tell.")] = "",
+    refant: p.Refant = "",
+    overwrite: p.Overwrite = False,
+    dry_run: p.DryRun = False,
+) -> CalibrationResult:
+    """Calibrate an observation end to end, and say whether the result can be trusted.
+
+    Flags what is bad a priori, sets the flux model, solves for delays, bandpass, phases and amplitudes, transfers the
+    flux scale, applies everything, flags what the solutions and residuals show to be bad, solves again, and splits the
+    target. A MeasurementSet is calibrated in place (CORRECTED_DATA, flags; the flags before are saved as version
+    'before_calibrate' and a second run starts from them); a UVFITS file is imported into the output folder first.
+    The folder receives the CASA calibration tables, report.html, result.json, commands.sh, listobs.txt and the target.
+
+    Raises SelectionError where a role cannot be found, FluxModelError for an unknown flux calibrator.
+
+    Example:
+        calibrant calibrate NGC5921.fits.gz -o ngc5921 --standard "Perley-Taylor 99"
+    """
+    from calibrant.pipeline.job import Job, plan_text
+    from calibrant.pipeline.observation import observe
+    from calibrant.pipeline.roles import find_roles
+    from calibrant.pipeline.run import Run
+    from calibrant.progress import say
+
+    folder = output or os.path.normpath(obs) + ".calibrated"
+    told = {"flux": flux, "bandpass": bandpass, "phase": phase, "target": target}
+    if dry_run:
+        return _plan_only(obs, folder, standard, told)
+    if os.path.exists(folder):
+        if not overwrite:
+            raise ExistsError(f"{folder} exists; give --overwrite to replace it, or another --output")
+        shutil.rmtree(folder)
+    os.makedirs(folder)
+    ms, imported = obs, None
+    if os.path.isfile(obs):
+        ms, imported = _import(obs, folder)
+    run = Run(ms, folder)
+    if imported is not None:
+        run.steps.append(imported)
+    roles = find_roles(run.index, told, standard)
+    seen = observe(run.index, roles)
+    say("\n".join(plan_text(run, roles, seen, standard)))
+    job = Job(run, roles, seen, standard, refant if isinstance(refant, str) else ",".join(refant), obs)
+    return _publish(job.finish(), run)
+
+
+def _publish(done: Finished, run: Run) -> CalibrationResult:
+    """Write the page, result.json and commands.sh into the run's folder."""
+    from calibrant.weblog.report import write_report
+
+    result = done.result
+    result.report = run.path("report.html")
+    curves = standard_curves(run.index, result)
+    write_report(result, done.tables, done.averages, run.index, result.report, curves=curves)
+    write_text(run.path("commands.sh"), "#!/bin/sh\nset -e\n" + "\n".join(result.commands) + "\n")
+    write_text(run.path("result.json"), json.dumps(result.to_dict(), indent=1) + "\n")
+    return result
+
+
+def standard_curves(index: MSIndex, result: CalibrationResult) -> dict[str, tuple[Any, Any]]:
+    """Field name -> (Hz, Jy) of the flux standard over the observed range."""
+    from calibrant.sky.standards import flux_density, get_standard
+    from calibrant.tasks.models import calibrator_of
+
+    freq = np.concatenate([index.spws[f.spw].freq for f in result.fluxes]) if result.fluxes else np.zeros(0)
+    curves = {}
+    for name in {f.field for f in result.fluxes if f.origin == "standard"}:
+        source = calibrator_of(index, index.fields.name.index(name), result.standard)
+        if source is not None and source.name in get_standard(result.standard).entries:
+            hertz = np.linspace(freq.min(), freq.max(), 100)
+            curves[name] = (hertz, flux_density(result.standard, source.name, hertz))
+    return curves
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a text file at once: temporary name, then rename."""
+    temporary = f"{path}.tmp-{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(temporary, path)
+
+
+def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str]) -> CalibrationResult:
+    """The plan as notes of a result; a UVFITS file is imported into a temporary folder to look at it."""
+    from calibrant.pipeline.job import empty_result, plan_text
+    from calibrant.pipeline.observation import observe
+    from calibrant.pipeline.roles import find_roles
+    from calibrant.pipeline.run import Run
+
+    with tempfile.TemporaryDirectory() as temporary:
+        ms = obs
+        if os.path.isfile(obs):
+            ms, _ = _import(obs, temporary)
+        run = Run(ms, folder)
+        roles = find_roles(run.index, told, standard)
+        seen = observe(run.index, roles)
+        result = empty_result(run, roles, seen, standard, obs)
+        result.notes = [*plan_text(run, roles, seen, standard), "Nothing was touched (dry run)."]
+        result.verdict = "planned"
+        return result
+
+
+def _import(obs: str, folder: str) -> tuple[str, Step]:
+    """Import a UVFITS file into `folder`; the path of the MeasurementSet and the step."""
+    from calibrant.tasks.importuvfits import importuvfits
+
+    name = os.path.basename(obs)
+    for suffix in (".gz", ".fits", ".uvfits", ".FITS", ".UVFITS"):
+        name = name.removesuffix(suffix)
+    ms = os.path.join(folder, name + ".ms")
+    values = {"fitsfile": obs, "vis": ms, "antnamescheme": "new"}
+    importuvfits(**values)  # type: ignore[arg-type]
+    return ms, Step("import", "UVFITS to MeasurementSet", p.command_line(importuvfits, values), 0.0)
