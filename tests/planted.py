@@ -45,7 +45,7 @@ class Plan:
     scans: Sequence[tuple[int, int]] = ((0, 5), (1, 5))
     flux: Sequence[complex] = (1.0, 1.0)
     sigma: float | Sequence[float] = 0.05
-    per: str | float = "int"
+    per: str | float = "scan"
     per_channel: bool = False
     same_spw: bool = False
     common: bool = False
@@ -127,7 +127,7 @@ def _gains(plan: Plan, rng: Any, time: np.ndarray, scan: np.ndarray, which: np.n
     result: list[np.ndarray] = []
     for window in plan.windows:
         if plan.same_spw and result:
-            result.append(np.repeat(result[0][:, :, :1], window.nchan, axis=2))
+            result.append(_delayed(plan, window, np.repeat(start, window.nchan, axis=2)))
             continue
         shape = (cell.max() + 1, plan.nant, window.nchan if plan.per_channel else 1, 1 if plan.common else 2)
         size = rng.uniform(0.7, 1.4, shape) if plan.amplitude else np.ones(shape)
@@ -135,11 +135,16 @@ def _gains(plan: Plan, rng: Any, time: np.ndarray, scan: np.ndarray, which: np.n
         gain = np.broadcast_to(
             (size * np.exp(1j * turn))[cell], (len(time), plan.nant, window.nchan, 2)
         ).copy()
-        if plan.delays is not None:
-            offset = window.freq - window.freq[window.nchan // 2]
-            gain *= np.exp(2j * np.pi * plan.delays[None, :, None, :] * offset[:, None])
-        result.append(gain)
+        start = gain[:, :, :1].copy()
+        result.append(_delayed(plan, window, gain))
     return result
+
+
+def _delayed(plan: Plan, window: Window, gain: np.ndarray) -> np.ndarray:
+    if plan.delays is None:
+        return gain
+    offset = window.freq - window.freq[window.nchan // 2]
+    return gain * np.exp(2j * np.pi * plan.delays[None, :, None, :] * offset[:, None])
 
 
 def _write(truth: Planted, rows: np.ndarray, rng: Any) -> None:
@@ -198,6 +203,13 @@ def edit(path: str, column: str, change: Any, query: str = "") -> None:
     part.putcol(column, change(part.getcol(column)))
     part.close()
     tab.close()
+
+
+def flag(path: str, query: str = "", change: Any = None) -> None:
+    """Flag all data of a TaQL condition, or put change(flags); shape by shape."""
+    for ddid in np.unique(get(path, "DATA_DESC_ID")).tolist():
+        condition = f"DATA_DESC_ID=={ddid}" + (f" && ({query})" if query else "")
+        edit(path, "FLAG", change or (lambda flags: flags | True), condition)
 
 
 def get(path: str, column: str, query: str = "") -> np.ndarray:

@@ -217,8 +217,11 @@ def test_live_casa_applies_ours_as_its_own(
             f"interp={interp!r}, flagbackup=False)",
             tmp_path,
         )
-        rows = open_table(str(tiny_ms), ack=False).query("DATA_DESC_ID == 1")
+        ms = open_table(str(tiny_ms), ack=False)
+        rows = ms.query("DATA_DESC_ID == 1")
         corrected.append(rows.getcol("CORRECTED_DATA"))
+        rows.close()
+        ms.close()  # CASA would wait for the lock
     np.testing.assert_allclose(corrected[1], corrected[0], rtol=1e-6)
     casa(
         f"from casatasks import gaincal; gaincal(vis={str(tiny_ms)!r}, caltable='g.cal', field='0', spw='0', "

@@ -117,7 +117,7 @@ def test_phase_delay_scales_the_tracked_phase() -> None:
     """170 deg to 190 deg at 1.12047 times the frequency: 180 x 1.12047."""
     sol = over_time(wave([1, 1], [170, 190]))
     param, _ = interpolate_time(sol, [0.0, 50.0, 100.0], "linearPD", 1.12047)
-    np.testing.assert_allclose(np.degrees(np.unwrap(np.angle(param.ravel()))), np.array([170, 180, 190]) * 1.12047 - 0)
+    np.testing.assert_allclose(param.ravel(), wave(1, np.array([170, 180, 190]) * 1.12047), rtol=1e-6)
     plain, _ = interpolate_time(sol, [50.0], "linear", 1.12047)
     assert np.degrees(np.angle(plain.item())) % 360 == pytest.approx(180)
 

@@ -49,7 +49,7 @@ def read(path: str) -> CalTable:
             _history(path), path, version, [s.name for s in spectral],
         )  # fmt: skip
     except RuntimeError as error:  # casacore's only exception
-        raise CalTableError(f"{path} cannot be read: {error}; it is truncated or damaged: make or copy it again") from None
+        raise CalTableError(f"{path} cannot be read: {error}; truncated or damaged, make or copy it again") from None
     finally:
         tab.close()
 

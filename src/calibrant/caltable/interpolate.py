@@ -313,8 +313,7 @@ class _Frequency:
         if self.mode != "linear":
             touched |= bad[:, np.maximum(left - 1, 0)] | bad[:, np.minimum(right + 1, last)]
         on_channel = np.abs(self.at - self.x[nearer]) <= SAME_FREQUENCY * self.at
-        outside = (self.at <= self.x[0]) | (self.at >= self.x[-1])
-        return nothing | np.where(on_channel | outside, bad[:, nearer], touched)
+        return nothing | np.where(on_channel, bad[:, nearer], touched)
 
     def notes(self) -> list[str]:
         if not self.simpler:

@@ -169,3 +169,33 @@ class CalTable:
             f"  spw {spw} at {s.freq.mean() / 1e9:.6g} GHz: {nt} times x {nchan} channels x {npar} parameters, "
             f"{100 * s.flag.mean():.3g} % flagged, {median}; {', '.join(names)}"
         )
+
+
+def concatenate(first: CalTable, second: CalTable) -> CalTable:
+    """The solutions of both tables, sorted by time; CalTableError where both solve the same, or channels differ."""
+    spws = dict(first.spws)
+    for spw, more in second.spws.items():
+        spws[spw] = _joined(spws[spw], more, first.path or first.kind) if spw in spws else more
+    return replace(first, spws=spws, provenance=first.provenance + second.provenance)
+
+
+def _joined(one: SpwSolutions, other: SpwSolutions, where: str) -> SpwSolutions:
+    if one.shape[1:] != other.shape[1:] or not np.allclose(one.freq, other.freq, rtol=1e-10, atol=0):
+        raise CalTableError(
+            f"{where}: solutions of spw {one.spw} for {one.shape[2]} channels at {one.freq.mean() / 1e9:.6g} GHz; "
+            f"{other.shape[2]} at {other.freq.mean() / 1e9:.6g} GHz cannot be added: select the same channels"
+        )
+    keys = [set(zip(*(getattr(s, name).tolist() for name in ("time", "field", "scan", "obs")), strict=True)) for s in (one, other)]
+    if keys[0] & keys[1]:
+        raise CalTableError(f"{where} has solutions of spw {one.spw} at {len(keys[0] & keys[1])} of these times already")
+    arrays: dict[str, Any] = {}
+    for name in _SLOT_ARRAYS:
+        a, b = (_slot_array(s, name) for s in (one, other))
+        arrays[name] = None if a is None or b is None else np.concatenate([a, b])
+    joined = replace(one, **arrays)
+    return joined.slots(np.argsort(joined.time, kind="stable"))
+
+
+def _slot_array(s: SpwSolutions, name: str) -> NDArray[Any] | None:
+    value = getattr(s, name)
+    return np.ones(s.shape[:2], bool) if name == "present" and value is None else value

@@ -62,17 +62,31 @@ def bind(index: MSIndex, flagger: Flagger, selection: Selection) -> Command:
     return Command(flagger, rows, flagger.channels(index, selection), selection.correlations)
 
 
+@dataclass
+class Changes:
+    """Per row (nrow,) of the MS: visibilities newly flagged, newly unflagged; rows whose flags were to be taken back
+    and that are not wholly flagged at the end (a state, not a change: the same however often it is repeated)."""
+
+    flagged: NDArray[np.int64]
+    unflagged: NDArray[np.int64]
+    open_rows: Flags
+
+    @classmethod
+    def none(cls, nrow: int) -> Changes:
+        return cls(np.zeros(nrow, np.int64), np.zeros(nrow, np.int64), np.zeros(nrow, bool))
+
+
 def run(
     index: MSIndex,
     commands: Sequence[Command],
     write: Callable[[Rows, Flags], None],
     advance: Callable[[int], None] = lambda rows: None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Apply the commands in order, in one pass over their rows; `write` gets the chunks whose flags changed.
-
-    Returns per row (nrow,) of the MS: visibilities newly flagged, and newly unflagged.
-    """
-    set_, cleared = np.zeros(index.nrow, np.int64), np.zeros(index.nrow, np.int64)
+) -> Changes:
+    """Apply the commands in order, in one pass over their rows; `write` gets the chunks whose flags changed."""
+    changes = Changes.none(index.nrow)
+    clearing = np.zeros(index.nrow, bool)
+    for command in commands:
+        clearing[command.rows] |= command.flagger.clears
     rows = _union([command.rows for command in commands])
     data = sorted({column for command in commands for column in command.flagger.columns})
     for chunk in read_chunks(index, rows, ["FLAG", *data]):
@@ -80,12 +94,13 @@ def run(
         flags = before.copy()
         for command in commands:
             command.apply(index, chunk, flags)
-        set_[chunk.rows] = _per_row(flags & ~before)
-        cleared[chunk.rows] = _per_row(before & ~flags)
-        if set_[chunk.rows].any() or cleared[chunk.rows].any():
+        changes.flagged[chunk.rows] = _per_row(flags & ~before)
+        changes.unflagged[chunk.rows] = _per_row(before & ~flags)
+        changes.open_rows[chunk.rows] = clearing[chunk.rows] & ~flags.reshape(len(flags), -1).all(axis=1)
+        if not np.array_equal(flags, before):
             write(chunk.rows, flags)
         advance(len(chunk.rows))
-    return set_, cleared
+    return changes
 
 
 def _per_row(flags: Flags) -> NDArray[np.int64]:

@@ -64,7 +64,7 @@ def list_versions(path: str) -> list[FlagVersion]:
 
 def _write_list(path: str, versions: list[FlagVersion]) -> None:
     target = os.path.join(folder(path), LIST)
-    temporary = f"{target}.tmp-{os.getpid()}"
+    temporary = f"{target}.tmp"
     with open(temporary, "w") as stream:
         stream.writelines(f"{version.name} : {version.comment}\n" for version in versions)
         stream.flush()

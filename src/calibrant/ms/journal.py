@@ -68,7 +68,7 @@ class Journal:
             "files": {name: base64.b64encode(zlib.compress(data)).decode() for name, data in self.files.items()},
             "aside": self.aside,
         }
-        temporary = f"{self.filename}.tmp-{os.getpid()}"
+        temporary = f"{self.filename}.tmp"
         try:
             with open(temporary, "w") as stream:
                 json.dump(content, stream)
@@ -94,15 +94,14 @@ class Journal:
 
     def finish(self) -> None:
         """The run in progress is over: remove the file, or keep it with the killed runs of other tasks."""
-        self.current = None
-        done, self.aside = self.aside, []
+        self.current, self.aside = None, []
         if self.killed:
             self.files = {}
             self.save()
         elif os.path.exists(self.filename):
             os.remove(self.filename)
-        for name in done:
-            os.remove(aside_path(self.path, name))
+        for name in glob.glob(glob.escape(aside_path(self.path, "table.f")) + "*"):
+            os.remove(name)
 
 
 def aside_path(path: str, name: str) -> str:

@@ -128,7 +128,7 @@ class ChunkReader:
     def _column(self, name: str, plan: ChunkPlan) -> NDArray[Any]:
         if name not in SHAPES:
             return self.index.column(name)[plan.rows]
-        out = self._buffer(name, plan)
+        out = self.buffer(name, plan)
         tiles = self._tiles.get(name)
         if tiles is not None and tiles.read(plan.rows, out):
             return out
@@ -142,7 +142,8 @@ class ChunkReader:
             ) from None
         return out
 
-    def _buffer(self, name: str, plan: ChunkPlan) -> NDArray[Any]:
+    def buffer(self, name: str, plan: ChunkPlan) -> NDArray[Any]:
+        """Reused memory for a column of these rows, of the shape that their DATA_DESC_ID asks for."""
         axes, dtype = SHAPES[name]
         nchan, ncorr = cell_shape(self.index, plan.ddid)
         shape = {"cf": (nchan, ncorr), "c": (ncorr,), "u": (3,)}[axes]
@@ -197,8 +198,9 @@ def read_rows(index: MSIndex, column: str, rows: NDArray[np.int64]) -> NDArray[A
         return index.column(column)[rows]
     reader = ChunkReader(index, [column])
     try:
-        ddid = int(index.ddid[rows[0]]) if len(rows) else 0
-        return reader.read(ChunkPlan(ddid, rows))[column].copy()
+        if len(rows) == 0:
+            return reader.buffer(column, ChunkPlan(0, rows)).copy()
+        return reader.read(ChunkPlan(int(index.ddid[rows[0]]), rows))[column].copy()
     finally:
         reader.close()
 

@@ -113,14 +113,18 @@ def field_ids(index: MSIndex, text: str) -> list[int]:
 
     A number is an id where that id exists, else a name. Names not found are looked for among the field codes.
     """
-    names = index.fields.name
+    return match_fields(index.fields.name, index.fields.code, text)
+
+
+def match_fields(names: list[str], codes: list[str], text: str) -> list[int]:
+    """As `field_ids`, for fields with these names and codes."""
     if not text.strip():
         return list(range(len(names)))
     if text.strip() in names and not text.strip().isdigit():
         return match_names(Piece.of("field", f'"{text.strip()}"'), names)
     found: set[int] = set()
     for piece in Piece.of("field", text).split(","):
-        found.update(match_ids_or_names(piece, names, "field", index.fields.code))
+        found.update(match_ids_or_names(piece, names, "field", codes))
     return sorted(found)
 
 

@@ -93,7 +93,9 @@ class TileColumn:
 
     def _file(self, cube: int) -> int:
         if cube not in self._files:
-            self._files[cube] = os.open(self._cubes[cube].path, os.O_RDONLY)
+            handle = os.open(self._cubes[cube].path, os.O_RDONLY)
+            if self._files.setdefault(cube, handle) != handle:
+                os.close(handle)  # another thread was faster
         return self._files[cube]
 
 
@@ -133,6 +135,8 @@ def _open(path: str, tab: Any, name: str, info: dict[str, Any]) -> TileColumn | 
     if dtype is None or info["TYPE"] not in ("TiledColumnStMan", "TiledShapeStMan"):
         return None
     stem = os.path.join(path, f"table.f{info['SEQNR']}")
+    if not os.path.exists(stem):
+        return None  # all managers in one file, or a table that only refers to others
     shaped = info["TYPE"] == "TiledShapeStMan"
     cubes = {}
     for key, cube in info["SPEC"]["HYPERCUBES"].items():
@@ -186,12 +190,12 @@ def _agrees(column: TileColumn, tab: Any, name: str, where: _RowMap) -> bool:
         intervals = np.flatnonzero(where.cube == cube)
         for k in np.unique(np.linspace(0, len(intervals) - 1, PROBES).astype(int)):
             row = int(where.last[intervals[k]])
-            truth = np.asarray(tab.getcell(name, row))
-            mine = np.empty((1, *truth.shape), truth.dtype)
             try:
+                truth = np.asarray(tab.getcell(name, row))
+                mine = np.empty((1, *truth.shape), truth.dtype)
                 column._read_run(int(cube), int(column._rows.locate(np.array([row]))[1][0]), mine)
-            except MeasurementSetError:
-                return False
+            except (MeasurementSetError, RuntimeError):
+                return False  # truncated: the reader says so where it happens
             if mine.tobytes() != truth.tobytes():
                 return False
     return True

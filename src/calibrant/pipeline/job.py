@@ -39,10 +39,9 @@ def plan_text(run: Run, roles: Roles, seen: Observed, standard: str) -> list[str
     lines = [f"Plan for {run.ms} ({seen.telescope}, {seen.when}, {len(index.antennas)} antennas):"]
     lines += [f"  {role:9s} {', '.join(names[role]) or '-'}" for role in ("flux", "bandpass", "phase", "target")]
     lines.append(f"  roles from {roles.origin}; spw {seen.spw or 'all'}; {seen.integration:.3g} s integrations")
-    lines.append(
-        f"  1 flag a priori: autocorrelations, shadows, zeros, first {seen.quack:.3g} s of scans, edge channels"
-        f" ({', '.join(f'spw {s}: {n}' for s, n in seen.edges.items())})"
-    )
+    starts = f"first {seen.quack:.3g} s of scans" if seen.quack else "no scan starts (integrations are long)"
+    edges = ", ".join(f"spw {s}: {n}" for s, n in seen.edges.items())
+    lines.append(f"  1 flag a priori: autocorrelations, shadows, zeros, {starts}, edge channels ({edges})")
     lines.append(f"  2 flux model of {', '.join(names['flux'])} from {standard}")
     lines.append("  3 delays if needed, phase-up, bandpass, phases, amplitudes, flux scale, scan phases")
     lines.append("  4 apply to calibrators and target; flag what solutions and residuals show to be bad; solve again")
@@ -132,12 +131,13 @@ class Job:
                    comment="flags before calibrant calibrate")  # fmt: skip
         run.count_flags("as observed", self.science, self.seen.spw)
         commands = ["mode='manual' autocorr=True", "mode='shadow'", "mode='clip' clipzeros=True"]
-        commands.append(f"mode='quack' quackinterval={self.seen.quack:.6g}")
+        if self.seen.quack:
+            commands.append(f"mode='quack' quackinterval={self.seen.quack:.6g}")
         commands += [
             f"mode='edge' spw='{spw}' edgechannels={count}" for spw, count in self.seen.edges.items() if count
         ]
         run.do("a-priori flags", "autocorrelations, shadows, zeros, scan starts, band edges", flagdata, vis=vis,
-               mode="list", inpfile=commands, flagbackup=False)  # fmt: skip
+               mode="list", inpfile=run.write("flags_a_priori.txt", commands), flagbackup=False)  # fmt: skip
         fraction = run.count_flags("a priori", self.science, self.seen.spw)
         if fraction.total >= 1.0:
             raise MeasurementSetError(f"{vis}: all data are flagged already; restore the flags version {BEFORE!r}")
@@ -299,16 +299,21 @@ class Job:
         """Flag what the solutions and the residuals show to be bad; what was found, in words."""
         from calibrant.tasks.flagdata import flagdata
 
-        commands, reasons = self._bad_antennas()
+        commands, reasons, names = self._bad_antennas()
+        kept = [name for name in self.refant.split(",") if name not in names]
+        if kept and kept[0] != self.refant.split(",")[0]:
+            reasons.append(f"the reference antenna is now {kept[0]}")
+        self.refant = self.result.refant = ",".join(kept) or self.refant
         more, why = self._outliers()
         commands, reasons = commands + more, reasons + why
         if commands:
             self.run.do(f"flag, round {round_}", "; ".join(reasons)[:200], flagdata, vis=self.run.ms, mode="list",
-                        inpfile=commands, flagbackup=False)  # fmt: skip
+                        inpfile=self.run.write(f"flags_round_{round_}.txt", commands), flagbackup=False)  # fmt: skip
             self.run.count_flags(f"round {round_}", self.science, self.seen.spw)
         return reasons
 
-    def _bad_antennas(self) -> tuple[list[str], list[str]]:
+    def _bad_antennas(self) -> tuple[list[str], list[str], set[str]]:
+        """Flag commands, reasons, and the names of the bad antennas."""
         from calibrant.caltable import casa
 
         index = self.run.index
@@ -318,8 +323,8 @@ class Job:
             hand = self.seen.hands[bad.spw][bad.receptor] if bad.receptor < len(self.seen.hands[bad.spw]) else ""
             name = index.antennas.name[bad.antenna]
             commands.append(f"mode='manual' antenna='{name}' spw='{bad.spw}' correlation='{hand}'")
-            reasons.append(f"{name} {hand} spw {bad.spw}: {bad.reason}")
-        return commands, reasons
+            reasons.append(f"flagged: {name} {hand} spw {bad.spw}: {bad.reason}")
+        return commands, reasons, {index.antennas.name[bad.antenna] for bad in found}
 
     def _outliers(self) -> tuple[list[str], list[str]]:
         """Clip commands for amplitudes far from a calibrator's flux density, or from noise on the target."""
@@ -342,7 +347,7 @@ class Job:
                     f"mode='clip' field='{limit.field}' spw='{limit.spw}' datacolumn='CORRECTED'"
                     f" correlation='ABS_{hands}' clipminmax=[{limit.low:.6g},{limit.high:.6g}]"
                 )
-                reasons.append(f"{where}: {beyond}")
+                reasons.append(f"flagged as interference: {where}: {beyond}")
         return commands, reasons
 
     # ---- the end

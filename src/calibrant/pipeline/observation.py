@@ -14,6 +14,8 @@ EDGE_SHARE = 0.03
 """Channels flagged at either end of a band, where filters cut the signal."""
 INNER_SHARE = 0.1
 """Channels left out at either end when phases and amplitudes are solved for."""
+SETTLED_SECONDS = 15.0
+"""Antennas settle within the first integration of a scan where it is longer than this: no quack."""
 LEAST_CHANNELS = 16
 """Bands with fewer channels have no edges to speak of."""
 
@@ -21,6 +23,7 @@ LEAST_CHANNELS = 16
 @dataclass(frozen=True)
 class Observed:
     """spws: science spws; spw, inner: selections of them, whole and without their ends; integration, quack: s;
+    (quack 0: none);
     edges: channels to flag at either end by spw; hands: names of the parallel hands by spw."""
 
     telescope: str
@@ -64,7 +67,7 @@ def observe(index: MSIndex, roles: Roles) -> Observed:
         spw=",".join(map(str, spws)),
         inner=",".join(inner),
         integration=integration,
-        quack=0.9 * integration,
+        quack=0.9 * integration if integration < SETTLED_SECONDS else 0.0,
         edges=edges,
         hands=hands,
     )

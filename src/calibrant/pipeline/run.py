@@ -25,6 +25,13 @@ class Run:
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
+    def write(self, name: str, lines: list[str]) -> str:
+        """Write a text file into the folder; its path."""
+        path = self.path(name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        return path
+
     def reopen(self) -> None:
         """Look at the MeasurementSet again after columns were added."""
         self.index = open_index(self.ms)
@@ -38,10 +45,10 @@ class Run:
         return result
 
     def count_flags(self, step: str, field: str, spw: str) -> FlagFraction:
-        """Flagged shares of the science data now, remembered under `step`."""
+        """Flagged shares of the cross-correlations of the science data now, remembered under `step`."""
         from calibrant.tasks.flagdata import flagdata
 
-        counts = flagdata(vis=self.ms, mode="summary", field=field, spw=spw).to_dict()
+        counts = flagdata(vis=self.ms, mode="summary", field=field, spw=spw, antenna="*&*").to_dict()
 
         def shares(axis: str) -> dict[str, float]:
             return {name: n["flagged"] / max(n["total"], 1) for name, n in counts.get(axis, {}).items()}

@@ -17,7 +17,7 @@ MAX_FAILED = 0.5
 """An antenna's receptor is bad where more than this share of its phase solutions fail."""
 AMPLITUDE_RANGE = 4.0
 """... or where its gain differs from the array's median by more than this factor."""
-MAX_SCATTER = 1.2
+MAX_SCATTER = 0.6
 """... or where its phase scatters by more than this (rad) from one integration to the next within scans."""
 SCATTER_RATIO = 4.0
 """(and by this factor more than the array's median)."""
@@ -45,6 +45,8 @@ def failed_solutions(name: str, table: CalTable, observed: NDArray[np.bool_]) ->
             if outcome in (Outcome.CONVERGED, Outcome.FILLED):
                 continue
             hit = (sol.outcome == code) & observed[None, :, None, None]
+            if outcome == Outcome.NO_DATA:  # channels that are flagged for everybody are no news
+                hit &= (sol.outcome != code).any(axis=(1, 3), keepdims=True)
             if not hit.any():
                 continue
             antennas = {table.antenna_names[a] for a in np.flatnonzero(hit.any(axis=(0, 2, 3)))}
@@ -99,6 +101,8 @@ def _jumping(sol: SpwSolutions) -> dict[tuple[int, int], str]:
     step = np.angle(sol.param[1:, :, 0] * sol.param[:-1, :, 0].conj())[same]
     good = ~(sol.flag[1:, :, 0] | sol.flag[:-1, :, 0])[same]
     step = np.where(good, step, np.nan)
+    # what most antennas do at once is the reference antenna's doing
+    step = np.angle(np.exp(1j * (step - _median(step)[:, None])))
     enough = good.sum(axis=0) >= 4
     scatter = np.zeros(enough.shape)
     scatter[enough] = np.sqrt(np.nanmean(step[:, enough] ** 2, axis=0)) / np.sqrt(2)
@@ -108,6 +112,19 @@ def _jumping(sol: SpwSolutions) -> dict[tuple[int, int], str]:
         (int(a), int(p)): f"its phase jumps by {np.degrees(scatter[a, p]):.0f} deg rms between integrations"
         for a, p in zip(*np.nonzero(bad), strict=True)
     }
+
+
+def _median(step: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median over antennas (axis 1) of phase steps (rad) around their mean direction; 0 where there are none."""
+    turned = np.where(np.isfinite(step), np.exp(1j * np.nan_to_num(step)), 0.0)
+    middle = np.angle(turned.sum(axis=1))
+    around = np.angle(np.exp(1j * (step - middle[:, None])))
+    usable = np.isfinite(around).any(axis=1)
+    result = np.zeros_like(middle)
+    if usable.any():
+        rest = np.nanmedian(np.where(usable[:, None], around, 0.0), axis=1)
+        result[usable] = (middle + rest)[usable]
+    return result
 
 
 def _off_scale(sol: SpwSolutions) -> dict[tuple[int, int], str]:

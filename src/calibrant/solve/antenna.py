@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from calibrant.solve.compiler import njit
 from calibrant.solve.outcome import Outcome
 
 NO_DATA = int(Outcome.NO_DATA)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 OVERSAMPLING = 8
 REFINEMENTS = 30
+MOST_CELLS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def solve_delays(
 ) -> Delays:
     """Delay of every antenna with respect to `refant` (0 there).
 
-    numerator, norm: (nsolve, nbaseline, nchan, npol). freq (nchan,) Hz, any order, not necessarily equidistant.
+    numerator, norm: (nsolve, nbaseline, nchan, npol). freq (nchan,) Hz, window by window, rising or falling in each.
     An antenna without an unflagged baseline to `refant` is not good.
     """
     nsolve, _, _, npol = numerator.shape
@@ -52,7 +53,7 @@ def solve_delays(
         for n in range(nsolve):
             for p in range(npol):
                 a, b = numerator[n, k, :, p], norm[n, k, :, p]
-                if np.count_nonzero(b) < 2:
+                if len(np.unique(freq[b > 0])) < 2:
                     continue
                 tau, error, snr = _baseline_delay(a, b, freq)
                 result.delay[n, antenna, p] = sign * tau
@@ -85,8 +86,9 @@ def _baseline_delay(
 
 
 def _coarse(vis: NDArray[np.complex128], nu: NDArray[np.float64]) -> float:
-    """Delay of the highest peak of the padded transform on the finest common grid of the channels."""
-    step = np.min(np.abs(np.diff(np.sort(nu))))
+    """Delay of the highest peak of the padded transform, on a grid as fine as the finest channels."""
+    apart = np.abs(np.diff(nu))  # neighbours in the order given: windows may overlap with a small offset
+    step = max(float(apart[apart > 0].min()), float(np.ptp(nu)) / MOST_CELLS)
     cell = np.rint((nu - nu.min()) / step).astype(np.int64)
     size = int(2 ** np.ceil(np.log2((cell.max() + 1) * OVERSAMPLING)))
     grid = np.zeros(size, np.complex128)

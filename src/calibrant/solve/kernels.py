@@ -9,7 +9,8 @@ Visibilities that are not finite count as flagged. Selection, never multiplicati
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from calibrant.solve.compiler import njit
 
 # reassociation lets reductions be vectorised; NaN keeps its meaning because it marks bad data
 FAST = {"reassoc", "contract", "nsz", "arcp"}

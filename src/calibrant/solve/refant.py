@@ -43,7 +43,8 @@ def apply_refant(
             good[slot] = False
             continue
         hold = _phasor(gain[last, choice], good[last, choice]) if last is not None else 1.0
-        gain[slot] *= (hold * _phasor(gain[slot, choice], good[slot, choice]).conj())[None]
+        turn = hold * _phasor(gain[slot, choice], good[slot, choice]).conj()
+        gain[slot] = np.where(good[slot], gain[slot] * turn, gain[slot])
         good[slot] &= good[slot, choice][None]
         used[slot] = choice
         last = slot

@@ -109,12 +109,13 @@ def applycal(
     weights = calwt if isinstance(calwt, bool) else list(calwt)
     spectral = _has_values(index, "WEIGHT_SPECTRUM", chosen.rows)
     chain = open_chain(index, gaintable, gainfield, interp, spwmap, weights, spectral_weights=spectral)
+    chain.prepare(chosen.rows)
     mode = applymode or "calflag"
     job = Application(index, chosen, chain, mode, spectral)
     fingerprint = repr((field, spw, intent, timerange, uvrange, antenna, scan, observation, gaintable, gainfield, interp,
                         spwmap, calwt, mode))  # fmt: skip
     if dry_run or mode == "trial":
-        return job.result(vis, dry_run=dry_run)
+        return job.result(vis, dry_run=True)
     return job.run(vis, fingerprint, flagbackup and "flag" in mode)
 
 
@@ -242,7 +243,13 @@ class Application:
 
     def _without_solutions(self, chunk: Chunk, counts: dict[str, int]) -> Applied:
         """A spw that a table does not cover: CORRECTED_DATA = DATA, flagged in the strict modes."""
+        from calibrant.tasks.solving import weights_from_sigma
+
         done: dict[str, NDArray[Any]] = {"CORRECTED_DATA": chunk["DATA"]} if self.calibrates else {}
+        if self.weighs:  # nor a stale weight
+            done["WEIGHT"] = weights_from_sigma(chunk["SIGMA"])
+            if self.spectral:
+                done["WEIGHT_SPECTRUM"] = np.repeat(done["WEIGHT"][:, None, :], chunk["FLAG"].shape[1], axis=1)
         if "strict" in self.mode and not chunk["FLAG"].all():
             chunk["FLAG"][:] = True
             done["FLAG"] = chunk["FLAG"]

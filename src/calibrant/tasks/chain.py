@@ -68,30 +68,35 @@ class AppliedTable:
             return None
         if self.gainfield == "nearest":
             return [self._nearest(index, field_id)]
-        return self._named(index)
+        return self._named()
 
-    def _named(self, index: MSIndex) -> list[int]:
-        from calibrant.ms.selection import field_ids
+    def _named(self) -> list[int]:
+        from calibrant.ms.selection import match_fields
 
-        wanted = field_ids(index, self.gainfield)
-        present = {int(f) for sol in self.table.spws.values() for f in np.unique(sol.field)}
+        # names and ids of the table: those of the MS differ where it was split off
+        wanted = match_fields(self.table.field_names, [], self.gainfield)
+        present = set(self.table.fields)
         if not present & set(wanted) and -1 not in present:
-            names = ", ".join(f"{index.fields.name[f]} ({f})" for f in sorted(present))
+            names = ", ".join(f"{self.table.field_names[f]} ({f})" for f in sorted(present))
             raise SelectionError(f"gainfield {self.gainfield!r}: {self.path} has no solutions of it; it has {names}")
         return wanted if -1 not in present else sorted({*wanted, -1})
 
     def _nearest(self, index: MSIndex, field_id: int) -> int:
-        present = sorted({int(f) for sol in self.table.spws.values() for f in np.unique(sol.field) if f >= 0})
+        present = [f for f in self.table.fields if f >= 0]
         if not present:
             return -1
-        ra, dec = index.fields.direction[:, 0], index.fields.direction[:, 1]
-        unit = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-        cosine = unit[present] @ unit[field_id]
+        cosine = _unit(self.table.field_direction[present]) @ _unit(index.fields.direction[[field_id]])[0]
         best = np.flatnonzero(cosine >= cosine.max() - 1e-12)
         if len(best) > 1:
-            names = ", ".join(index.fields.name[present[k]] for k in best)
+            names = ", ".join(self.table.field_names[present[k]] for k in best)
             raise SelectionError(f"gainfield 'nearest': {names} in {self.path} are equally near; name one of them")
         return present[int(best[0])]
+
+
+def _unit(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors (n, 3) of directions (n, 2), rad."""
+    ra, dec = direction[:, 0], direction[:, 1]
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,15 @@ class Chain:
     @property
     def notes(self) -> list[str]:
         return sorted({note for t in self.tables for note in t.notes})
+
+    def prepare(self, rows: NDArray[np.int64]) -> None:
+        """Choose the solutions for all these rows now, so that a gainfield that does not fit is told before anything
+        is written (SelectionError)."""
+        key = self.index.spw[rows].astype(np.int64) * len(self.index.fields) + self.index.field[rows]
+        for spw, field_id in (divmod(int(k), len(self.index.fields)) for k in np.unique(key)):
+            for applied in self.tables:
+                if applied.covers(spw):
+                    self._prepare(applied, spw, field_id)
 
     def factors(self, spw: int, rows: NDArray[np.int64]) -> Factors:
         """What the tables say for these rows of one spectral window (see `Factors`)."""
@@ -324,6 +338,12 @@ def _open(
                 f"{path} has {solutions.param.shape[1]} antennas in spw {spw}, {index.path} has {nant}; "
                 "the table belongs to another MeasurementSet"
             )
+    if table.antenna_names != index.antennas.name:
+        other = [pair for pair in zip(table.antenna_names, index.antennas.name, strict=False) if pair[0] != pair[1]]
+        raise CalTableError(
+            f"{path} was made for other antennas than those of {index.path}: "
+            + ", ".join(f"{theirs} instead of {ours}" for theirs, ours in other[:3])
+        )
     nspw = len(index.spws)
     if len(spwmap) > nspw:
         raise ParameterError(f"spwmap {spwmap} for {path} is longer than the {nspw} spectral windows of {index.path}")

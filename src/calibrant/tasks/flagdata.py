@@ -12,10 +12,7 @@ from calibrant.errors import CalibrantError, MeasurementSetError, ParameterError
 from calibrant.params import Param
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from calibrant.flag.command import Command
+    from calibrant.flag.command import Changes, Command
     from calibrant.flag.flagger import Flagger
     from calibrant.ms.index import MSIndex
     from calibrant.ms.selection import Selection
@@ -294,7 +291,7 @@ class Job:
         from calibrant.flag.counts import summarise, sums
 
         self._check_calculable(steps)
-        flagged, cleared = np.zeros(index.nrow, np.int64), np.zeros(index.nrow, np.int64)
+        flagged, unflagged = np.zeros(index.nrow, np.int64), 0
         words: list[str] = []
         reports: list[dict[str, Any]] = []
         for number, group in enumerate(_passes(steps)):
@@ -302,14 +299,14 @@ class Job:
                 reports.append(summarise(index, group[0].selection, group[0].order.values["name"]))
                 continue
             done = self._one_pass(index, group, writer, number, words)
-            flagged += done[0]
-            cleared += done[1]
+            flagged += done.flagged
+            unflagged += int(done.unflagged.sum())
         return FlagdataResult(
             self.vis,
             self.mode,
             self.action,
             int(flagged.sum()),
-            int(cleared.sum()),
+            unflagged,
             {kind: sums(index, flagged, kind) for kind in KINDS} if flagged.any() else {},
             tuple(words),
             tuple(reports),
@@ -326,7 +323,7 @@ class Job:
 
     def _one_pass(
         self, index: MSIndex, group: Sequence[Step], writer: MSWriter | None, number: int, words: list[str]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ) -> Changes:
         from calibrant.flag.command import run
         from calibrant.progress import progress
 
@@ -334,13 +331,13 @@ class Job:
         write = (lambda rows, flags: None) if writer is None else (lambda rows, flags: writer.put("FLAG", rows, flags))
         total = max((len(command.rows) for command in commands), default=0)
         with progress("flagdata", total=total) as bar:
-            flagged, cleared = run(index, commands, write, bar.advance)
+            changes = run(index, commands, write, bar.advance)
         if writer is not None:
-            clear_flag_row(index, writer, cleared)
+            clear_flag_row(index, writer, changes)
         for step, command in zip(group, commands, strict=True):
             what = "unflagged" if command.flagger.clears else "flagged"
             words.append(f"{step.words()}: {command.changed} visibilities newly {what}")
-        return flagged, cleared
+        return changes
 
     def _command(self, index: MSIndex, step: Step, writer: MSWriter | None, number: int) -> Command:
         from calibrant.flag.command import bind
@@ -361,10 +358,10 @@ class Job:
         return bind(index, flagger, step.selection)
 
 
-def clear_flag_row(index: MSIndex, writer: MSWriter, cleared: NDArray[np.int64]) -> None:
-    """FLAG_ROW says that the whole row is flagged: no longer true where a flag was taken back."""
+def clear_flag_row(index: MSIndex, writer: MSWriter, changes: Changes) -> None:
+    """FLAG_ROW says that the whole row is flagged: not so where flags were taken back."""
     import numpy as np
 
-    rows = np.flatnonzero((cleared > 0) & index.column("FLAG_ROW"))
+    rows = np.flatnonzero(changes.open_rows & index.column("FLAG_ROW"))
     if len(rows):
         writer.put("FLAG_ROW", rows, np.zeros(len(rows), bool))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibrant.errors import CalTableError, ExistsError, ParameterError
+from calibrant.errors import CalTableError, ExistsError, ParameterError, SelectionError
 from calibrant.params import provenance
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def solve_task(
 ) -> SolveResult:
     """Run one solving verb; `selection` holds its data selection."""
     from calibrant.ms.index import open_index
-    from calibrant.ms.selection import antenna_ids, select
+    from calibrant.ms.selection import select
     from calibrant.tasks.chain import open_chain
     from calibrant.tasks.intervals import parse_combine, parse_solint, plan_cells
     from calibrant.tasks.solving import Solve, solve
@@ -102,7 +102,7 @@ def solve_task(
         kind=kind,
         solint=parse_solint(solint),
         combine=parse_combine(combine),
-        refants=antenna_ids(index, names) if names else [],
+        refants=_refants(index, names),
         calmode=calmode,
         strict=refantmode == "strict",
         minblperant=minblperant,
@@ -112,7 +112,10 @@ def solve_task(
     )
     if how.channelized and "spw" in how.combine:
         raise ParameterError("bandpass cannot combine spws: every channel has a solution of its own")
+    if (how.solint.nchan or how.solint.hertz) and kind in ("G Jones", "T Jones"):
+        raise ParameterError(f"solint {solint!r}: gaintype {kind[0]!r} has one solution for all selected channels")
     chain = open_chain(index, gaintable, gainfield, interp, spwmap, solving=True)
+    chain.prepare(chosen.rows)
     common = {"verb": verb.__name__, "vis": vis, "caltable": caltable, "kind": kind, "selection": chosen.describe()}
     if dry_run:
         cells = plan_cells(index, chosen.rows, how.solint, how.combine)
@@ -127,7 +130,9 @@ def solve_task(
         _fill_gaps(table, fillgaps, stats)
     values = {
         "vis": vis, "caltable": caltable, "solint": solint, "combine": combine, "refant": names, "calmode": calmode,
-        "minsnr": minsnr, "minblperant": minblperant, "gaintable": list(gaintable), "solnorm": solnorm, **selection,
+        "minsnr": minsnr, "minblperant": minblperant, "gaintable": gaintable, "gainfield": gainfield,
+        "interp": interp, "spwmap": spwmap, "solnorm": solnorm, "normtype": normtype, "refantmode": refantmode,
+        "corrdepflags": corrdepflags, "fillgaps": fillgaps, "append": append, **selection,
     }  # fmt: skip
     if kind != "B Jones":
         values["gaintype"] = kind[0]
@@ -150,6 +155,15 @@ def solve_task(
         failed=stats.sentences(),
         notes=chain.notes,
     )
+
+
+def _refants(index: MSIndex, names: str) -> list[int]:
+    from calibrant.ms.selection import antenna_ids
+
+    try:
+        return antenna_ids(index, names) if names else []
+    except SelectionError as error:
+        raise SelectionError(f"refant {names!r}: {error}") from None
 
 
 def check_output(path: str, overwrite: bool, dry_run: bool) -> None:

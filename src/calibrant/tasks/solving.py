@@ -132,8 +132,10 @@ def solve(index: MSIndex, selection: Selection, how: Solve, chain: Chain, title:
     if not spws:
         raise SolveError(
             f"{index.path}: no solution in any of {len(cells)} intervals, because all selected data are flagged"
-            " (see calibrant flagdata --mode summary)"
+            " (see calibrant flagdata --mode summary) or have no weight (SIGMA is 0)"
         )
+    if stats.above_minsnr == 0:
+        raise SolveError(f"{index.path}: not one good solution in {len(cells)} intervals; " + "; ".join(stats.sentences()))
     table = CalTable(
         kind=how.kind,
         par_type="Float" if how.kind == "K Jones" else "Complex",
