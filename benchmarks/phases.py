@@ -70,7 +70,9 @@ def main() -> int:
         for module in modules:
             clock.timed(f"import {phase}", load)(module)
     for phase, targets in WRAPPED.items():
-        if phase == "correct" and sys.argv[1] != "applycal" or phase in ("sums", "solve") and sys.argv[1] == "applycal":
+        if (phase == "correct" and sys.argv[1] != "applycal") or (
+            phase in ("sums", "solve") and sys.argv[1] == "applycal"
+        ):
             continue
         for target in targets:
             clock.wrap(phase, target)

@@ -36,7 +36,7 @@ class Param:
 Vis = Annotated[str, Param("The MeasurementSet.", positional=True)]
 CalTablePath = Annotated[str, Param("The calibration table.", positional=True)]
 Field = Annotated[str, Param("Fields by id, name, glob or range: '0,2~3', '3C*'. Empty: all.")]
-Spw = Annotated[str, Param("Spectral windows and channels: '0:5~61;70~80,1', '2:1.41~1.42GHz', a name. Empty: all.")]
+Spw = Annotated[str, Param("Spectral windows and channels: '0:5~61;70~80,1', '2:1.41~1.42GHz'. Empty: all.")]
 Antenna = Annotated[str, Param("Antennas and baselines: 'DV01', '1~3&5', '!DA41', 'A&&&' for autocorrelations.")]
 Timerange = Annotated[str, Param("Time range (UTC): '2024/08/15/05:00:00~05:10:00', '>05:00:00'.")]
 Scan = Annotated[str, Param("Scan numbers: '1,3~5,>7'.")]
@@ -50,7 +50,10 @@ Refant = Annotated[
 ]
 RefantMode = Annotated[
     str,
-    Param("flex: an alternative may take over; strict: intervals without the first are flagged.", choices=("flex", "strict")),
+    Param(
+        "flex: an alternative may take over; strict: intervals without the first are flagged.",
+        choices=("flex", "strict"),
+    ),
 ]
 MinBlPerAnt = Annotated[int, Param("Antennas with fewer baselines than this are not solved for.")]
 MinSnr = Annotated[float, Param("Solutions at or below this signal-to-noise ratio are flagged.")]
@@ -60,7 +63,7 @@ GainField = Annotated[
     str | list[str], Param("For each table, the fields whose solutions to use: names, 'nearest', or empty for all.")
 ]
 Interp = Annotated[
-    str | list[str], Param("For each table, interpolation in time and frequency: 'linear', 'nearest', 'linear,linearflag'.")
+    str | list[str], Param("For each table, interpolation in time[,frequency]: 'linear', 'nearest,linearflag'.")
 ]
 SpwMap = Annotated[list[int] | list[list[int]], Param("For each table, which of its spws serves each spw of the data.")]
 DryRun = Annotated[bool, Param("Say what would be read and written; touch nothing.")]
@@ -129,7 +132,7 @@ def command_line(verb: Callable[..., Any], values: dict[str, Any]) -> str:
 
 
 def _option_text(value: Any) -> str:
-    """A value as one word of the command line: text plainly, lists with commas, or as a literal where items have some."""
+    """A value as one word of the command line: text plainly; lists with commas, or as a literal if items have some."""
     if not isinstance(value, (list, tuple)):
         return str(value)
     items = list(value)

@@ -103,7 +103,8 @@ class Trial:
         names = [version.name for version in flagversions.list_versions(self.vis)]
         if not ended:  # else it was killed after its end, and the second run saved another version
             assert names == [version.name for version in self.versions]
-        assert not list(self.folder.glob(f"trial.ms{journal.SUFFIX}*"))
+        left = list(self.folder.glob(f"trial.ms{journal.SUFFIX}*"))
+        assert not left, (self.folder / left[0]).read_text()[:2000]
         for version in self.versions[-1:]:
             flagmanager(self.vis, mode="restore", versionname=version.name)
             before, restored = content(str(self.original)), content(self.vis)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from calibrant.solve.antenna import solve_gains
 from calibrant.solve.outcome import Outcome
-from numpy.typing import NDArray
 
 NANT = 12
 ANT1, ANT2 = (a.astype(np.int64) for a in np.triu_indices(NANT, 1))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from calibrant.solve import kernels
 from calibrant.solve.reduce import any_flag
-from numpy.typing import NDArray
 
 RNG = np.random.default_rng(7)
 

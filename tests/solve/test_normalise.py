@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from calibrant.solve.normalise import fill_gaps, normalise_bandpass, normalise_gain
 
 

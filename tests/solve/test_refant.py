@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from calibrant.solve.refant import apply_refant, candidate_order
 
 

@@ -66,7 +66,7 @@ class Clip(Flagger):
         first, *second = self.columns
         values: Any = chunk[first] if not second else chunk[first] - chunk[second[0]]
         measured = OPERATORS[_expression(self.correlation)[0]](values)
-        touched = ~np.isfinite(measured)
+        touched = ~np.isfinite(values)
         if self.clipminmax:
             # compared in double precision: 0.1 as float32 is not 0.1
             low, high = (np.float64(limit) for limit in self.clipminmax)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,9 @@ class JonesTerm(ABC):
     """One diagonal term. `param` is (nt, nant, nchan or 1, npar), complex or real, as stored in its table.
 
     kind: the name in CASA's tables (VisCal). order: place in the measurement equation, small = near the correlator.
-    every_spw: the table's one spectral window serves all. weighs_channels: in a solve, weights are scaled by channel. real: parameters are real (FPARAM). channelized: parameters depend on frequency and are interpolated in it.
+    real: parameters are real (FPARAM). channelized: parameters depend on frequency and are interpolated in it.
+    weighs_channels: in a solve, weights are scaled by channel. needs_direction: depends on where the source stands.
+    every_spw: the table's one spectral window serves all.
     """
 
     kind: str
@@ -46,12 +49,12 @@ class JonesTerm(ABC):
         return None
 
 
-def both_receptors(values: NDArray[np.inexact]) -> NDArray[np.inexact]:
+def both_receptors(values: NDArray[Any]) -> NDArray[Any]:
     """Repeat a single parameter for both receptors; leave two as they are."""
     return np.repeat(values, 2, axis=-1) if values.shape[-1] == 1 else values
 
 
-def mean_unflagged(values: NDArray[np.floating], flag: NDArray[np.bool_]) -> NDArray[np.float64]:
+def mean_unflagged(values: NDArray[Any], flag: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean over channels (axis 2) of what is not flagged; 1 where everything is."""
     good = ~flag
     count = good.sum(axis=2)

@@ -95,13 +95,13 @@ class Journal:
     def finish(self) -> None:
         """The run in progress is over: remove the file, or keep it with the killed runs of other tasks."""
         self.current, self.aside = None, []
+        for name in glob.glob(glob.escape(aside_path(self.path, "table.f")) + "*"):
+            os.remove(name)
         if self.killed:
             self.files = {}
             self.save()
         elif os.path.exists(self.filename):
             os.remove(self.filename)
-        for name in glob.glob(glob.escape(aside_path(self.path, "table.f")) + "*"):
-            os.remove(name)
 
 
 def aside_path(path: str, name: str) -> str:

@@ -111,7 +111,7 @@ class ChunkReader:
         missing = [name for name in columns if name not in index.columns]
         if missing:
             raise MeasurementSetError(f"{index.path} has no column {', '.join(missing)}")
-        self._table = share._table if share else open_table(index.path)
+        self._table: Any = share._table if share else open_table(index.path)
         self._tiles: dict[str, TileColumn] = share._tiles if share else open_tiles(index.path, self._table, columns)
         self._buffers: dict[tuple[str, int, int], NDArray[Any]] = {}
 

@@ -20,7 +20,9 @@ def open_table(path: str, writable: bool = False) -> Any:
         what = "is a file, not a table directory" if os.path.exists(path) else "does not exist"
         raise MeasurementSetError(f"{path} {what}; a MeasurementSet is a directory with a file table.dat in it")
     if not os.path.exists(os.path.join(path, "table.dat")):
-        raise MeasurementSetError(f"{path} is a directory without table.dat: not a MeasurementSet, or an incomplete copy")
+        raise MeasurementSetError(
+            f"{path} is a directory without table.dat: not a MeasurementSet, or an incomplete copy"
+        )
     if writable:
         denied = [p for p in (path, os.path.join(path, "table.dat")) if not os.access(p, os.W_OK)]
         if denied:
@@ -41,7 +43,9 @@ def open_subtable(path: str, name: str, writable: bool = False) -> Any:
     """The subtable `name` of the MS at `path`; MeasurementSetError if it is missing."""
     sub = os.path.join(path, name)
     if not os.path.isdir(sub):
-        raise MeasurementSetError(f"{path} has no subtable {name}; the MeasurementSet is incomplete (copy it again, or re-import it)")
+        raise MeasurementSetError(
+            f"{path} has no subtable {name}; the MeasurementSet is incomplete (copy it again, or re-import it)"
+        )
     return open_table(sub, writable)
 
 

@@ -71,11 +71,11 @@ class TileColumn:
         handle = self._file(cube)
         cell = int(np.prod(out.shape[1:]))
         if self._dtype != np.bool_:
-            self._pread(handle, memoryview(out).cast("B"), first * cell * self._dtype.itemsize, cube)
+            self._pread(handle, memoryview(out.data).cast("B"), first * cell * self._dtype.itemsize, cube)
             return
         begin, end = first * cell, (first + len(out)) * cell
         packed = np.empty((end + 7) // 8 - begin // 8, np.uint8)
-        self._pread(handle, memoryview(packed), begin // 8, cube)
+        self._pread(handle, memoryview(packed.data), begin // 8, cube)
         skip = begin % 8
         bits = np.unpackbits(packed, count=end - begin + skip, bitorder="little")
         out.reshape(-1)[:] = bits[skip:].view(np.bool_)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from calibrant.caltable.table import CalTable
-from calibrant.errors import MeasurementSetError
+from calibrant.errors import MeasurementSetError, SolveError
 from calibrant.pipeline import judge, outliers, solutions
 from calibrant.pipeline.observation import Observed
 from calibrant.pipeline.refant import rank_antennas
@@ -104,7 +104,6 @@ class Job:
             if not found:
                 break
             reasons += found
-            say(f"  round {round_}: " + "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else ""))
         self.result.notes += reasons
         self.run.count_flags("calibrated", self.science, self.seen.spw)
         self.split()
@@ -114,7 +113,8 @@ class Job:
     def list_scans(self) -> None:
         from calibrant.tasks.listobs import listobs
 
-        listed = self.run.do("list", "what was observed", listobs, vis=self.run.ms, listfile=self.run.path("listobs.txt"))
+        path = self.run.path("listobs.txt")
+        listed = self.run.do("list", "what was observed", listobs, vis=self.run.ms, listfile=path)
         self.result.listobs = listed.summary()
 
     def flag_a_priori(self) -> None:
@@ -133,9 +133,7 @@ class Job:
         commands = ["mode='manual' autocorr=True", "mode='shadow'", "mode='clip' clipzeros=True"]
         if self.seen.quack:
             commands.append(f"mode='quack' quackinterval={self.seen.quack:.6g}")
-        commands += [
-            f"mode='edge' spw='{spw}' edgechannels={count}" for spw, count in self.seen.edges.items() if count
-        ]
+        commands += [f"mode='edge' spw='{s}' edgechannels={n}" for s, n in self.seen.edges.items() if n]
         run.do("a-priori flags", "autocorrelations, shadows, zeros, scan starts, band edges", flagdata, vis=vis,
                mode="list", inpfile=run.write("flags_a_priori.txt", commands), flagbackup=False)  # fmt: skip
         fraction = run.count_flags("a priori", self.science, self.seen.spw)
@@ -188,8 +186,13 @@ class Job:
 
         if self.with_delay is False or all(self.run.index.spws[s].nchan < 8 for s in self.seen.spws):
             return
-        self._solve("delay", "phase slopes across the band", gaincal, field=self.fields(self.roles.bandpass),
-                    spw=self.seen.spw, gaintype="K", solint="inf", combine="scan")  # fmt: skip
+        try:
+            self._solve("delay", "phase slopes across the band", gaincal, field=self.fields(self.roles.bandpass),
+                        spw=self.seen.spw, gaintype="K", solint="inf", combine="scan")  # fmt: skip
+        except SolveError as error:
+            self.with_delay = False
+            self.result.notes.append(f"delays could not be solved for and are not applied ({error})")
+            return
         table = casa.read(self.tables["delay"])
         needed = False
         for spw, sol in table.spws.items():
@@ -225,8 +228,13 @@ class Job:
         """Phases on the shortest interval that gives good solutions: int, then longer, then scans."""
         lengths = ["int", *(f"{n * self.seen.integration:.6g}s" for n in (3, 6)), "inf"]
         for solint in lengths:
-            made = self._solve(role, f"{reason} (solint {solint})", verb, field=field, spw=self.seen.inner, solint=solint,
-                               calmode="p", **self._prior(*prior))  # fmt: skip
+            try:
+                made = self._solve(role, f"{reason} (solint {solint})", verb, field=field, spw=self.seen.inner,
+                                   solint=solint, calmode="p", **self._prior(*prior))  # fmt: skip
+            except SolveError:
+                if solint == "inf":
+                    raise
+                continue
             if made.above_minsnr >= GOOD_SHARE * max(made.above_minblperant, 1) or solint == "inf":
                 return made
             self.run.steps.pop()

@@ -124,6 +124,5 @@ def _drift(tables: dict[str, CalTable]) -> list[Check]:
     if len(every) == 0:
         return []
     typical = float(np.degrees(np.median(every)))
-    return [
-        Check(_level(typical, 60.0, 120.0), f"phases change by {typical:.0f} deg (median) between scans of the calibrator")
-    ]
+    level = _level(typical, 60.0, 120.0)
+    return [Check(level, f"phases change by {typical:.0f} deg (median) between scans of the calibrator")]

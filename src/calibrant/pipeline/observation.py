@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +46,13 @@ def observe(index: MSIndex, roles: Roles) -> Observed:
     if not spws:
         raise SelectionError(f"{index.path}: no spectral window with data of the calibrators and the target")
     step = np.diff(index.times)
-    integration = float(np.median(index.column("INTERVAL")[mine])) if "INTERVAL" in index.columns else float(np.min(step))
-    edges = {s: int(np.ceil(EDGE_SHARE * n)) if (n := index.spws[s].nchan) >= LEAST_CHANNELS else 0 for s in spws}
+    known = "INTERVAL" in index.columns
+    integration = float(np.median(index.column("INTERVAL")[mine]) if known else np.min(step))
+    edges = {s: math.ceil(EDGE_SHARE * n) if (n := index.spws[s].nchan) >= LEAST_CHANNELS else 0 for s in spws}
     inner = []
     for spw in spws:
         n = index.spws[spw].nchan
-        cut = int(round(INNER_SHARE * n)) if n >= LEAST_CHANNELS else 0
+        cut = round(INNER_SHARE * n) if n >= LEAST_CHANNELS else 0
         inner.append(f"{spw}:{cut}~{n - 1 - cut}" if cut else str(spw))
     hands = {}
     for ddid in present:
@@ -86,5 +88,5 @@ def _science(index: MSIndex, ddids: list[int]) -> list[int]:
 
 def _date(mjd_seconds: float) -> str:
     """'2024-08-15 05:00:00 UTC'."""
-    moment = np.datetime64("1858-11-17T00:00:00", "s") + np.timedelta64(int(round(mjd_seconds)), "s")
+    moment = np.datetime64("1858-11-17T00:00:00", "s") + np.timedelta64(round(mjd_seconds), "s")
     return str(moment).replace("T", " ") + " UTC"

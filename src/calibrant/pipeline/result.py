@@ -93,9 +93,8 @@ class CalibrationResult:
         lines.append(f"flux densities ({self.standard}):")
         for flux in self.fluxes:
             error = f" +- {flux.error_jy:.4f}" if flux.origin != "standard" else "  (standard)"
-            lines.append(
-                f"  {flux.field:20.20s} spw {flux.spw:<2d} {flux.freq_hz / 1e9:10.5f} GHz  {flux.flux_jy:9.5f}{error} Jy"
-            )
+            where = f"{flux.field:20.20s} spw {flux.spw:<2d} {flux.freq_hz / 1e9:10.5f} GHz"
+            lines.append(f"  {where}  {flux.flux_jy:9.5f}{error} Jy")
         if self.flags:
             shares = ", ".join(f"{100 * flag.total:.1f} % {flag.step}" for flag in self.flags)
             lines.append(f"flagged: {shares}")

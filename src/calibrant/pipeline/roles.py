@@ -85,7 +85,7 @@ def _from_intents(index: MSIndex) -> Roles | None:
 
 
 def _from_pattern(index: MSIndex, standard: str) -> Roles:
-    """Known flux calibrators; of the rest, the target is observed longest and the phase calibrator between its scans."""
+    """Known flux calibrators; of the rest, the target is observed longest, the phase calibrator between its scans."""
     from calibrant.tasks.models import calibrator_of
 
     present = fields_with_data(index)

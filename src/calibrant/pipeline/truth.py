@@ -68,8 +68,9 @@ def _gains(result: CalibrationResult, truth: Truth, index: MSIndex) -> Iterator[
     fields = ["" if n < len(tables) - 2 else str(field) for n in range(len(tables))]
     modes = ["nearest,linearflag" if "bandpass" in path else "linear" for path in tables]
     chain = open_chain(index, tables, fields, modes)
-    refant = index.antennas.name.index(result.refant.split(",")[0])
     spoilt = {(bad["antenna"], pol) for bad in truth.bad_antennas for pol in bad["pols"]}
+    names_of_bad = {bad["name"] for bad in truth.bad_antennas}
+    refant = index.antennas.name.index(next(n for n in result.refant.split(",") if n not in names_of_bad))
     for spw in sorted({flux.spw for flux in result.fluxes}):
         rows = np.flatnonzero((index.field == field) & (index.spw == spw))
         times = np.unique(index.time[rows])
@@ -126,7 +127,8 @@ def _target(truth: Truth, index: MSIndex) -> Iterator[Comparison]:
         # phases between calibrator scans are interpolated: turbulence adds a little to the noise
         # the scale of the target follows that of the flux calibrator, so its error does not fall below a percent
         scale = up / max(down, 1e-30)
-        yield _within(f"target, spw {spw}: calibrated over true visibilities", 1.0, scale, float(np.hypot(down**-0.5, 0.01)))
+        error = float(np.hypot(down**-0.5, 0.01))
+        yield _within(f"target, spw {spw}: calibrated over true visibilities", 1.0, scale, error)
         yield _within(f"target, spw {spw}: variance x WEIGHT (noise as promised)", 1.0, chi2 / max(count, 1), 0.015)
 
 

@@ -87,7 +87,6 @@ def channel_sums(vis, bad, weight, model, which, hands, bins, cell, baseline, nu
     """
     v = vis.view(np.float32)
     m = model.view(np.float32)
-    zero = np.float32(0)
     step = 1 if weight.shape[1] > 1 else 0
     for row in range(vis.shape[0]):
         total[row] = 0.0

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def normalise_gain(gain: NDArray[np.complexfloating], flag: NDArray[np.bool_], normtype: str) -> float:
-    """The one factor of a spw's whole table: sqrt of the mean or median of |g|^2 over unflagged solutions; 1 if none."""
+    """The one factor of a spw's whole table: sqrt of mean or median of |g|^2 over unflagged solutions; 1 if none."""
     power = np.abs(gain[~flag]) ** 2
     if len(power) == 0:
         return 1.0

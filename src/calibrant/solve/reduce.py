@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ class Sums:
         return total
 
 
-def _flag_planes(rows: Rows, corrdepflags: bool) -> list[tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]]:
+def _flag_planes(rows: Rows, corrdepflags: bool) -> list[tuple[NDArray[np.int64], NDArray[Any]]]:
     """(hands, flags per row and channel) pairs: one for all hands, or one a hand with corrdepflags."""
     if corrdepflags:
         return [
@@ -143,9 +144,9 @@ def _flag_planes(rows: Rows, corrdepflags: bool) -> list[tuple[NDArray[np.int64]
     return [(np.arange(len(rows.hands)), any_flag(rows.flag))]
 
 
-def any_flag(flag: NDArray[np.bool_]) -> NDArray[np.unsignedinteger]:
+def any_flag(flag: NDArray[np.bool_]) -> NDArray[Any]:
     """(nrow, nchan) unsigned: non-zero where any correlation is flagged; a view where the layout allows."""
     wide = {1: np.uint8, 2: np.uint16, 4: np.uint32}.get(flag.shape[2])
     if wide is None or not flag.flags.c_contiguous:
-        return flag.any(axis=2).view(np.uint8)
+        return np.asarray(flag.any(axis=2)).view(np.uint8)
     return flag.view(wide)[:, :, 0]

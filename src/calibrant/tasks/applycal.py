@@ -73,14 +73,16 @@ def applycal(
     antenna: p.Antenna = "",
     scan: p.Scan = "",
     observation: p.Observation = "",
-    gaintable: p.GainTable = (),
-    gainfield: p.GainField = (),
-    interp: p.Interp = (),
-    spwmap: p.SpwMap = (),
+    gaintable: p.GainTable = [],  # noqa: B006
+    gainfield: p.GainField = [],  # noqa: B006
+    interp: p.Interp = [],  # noqa: B006
+    spwmap: p.SpwMap = [],  # noqa: B006
     calwt: Annotated[bool | list[bool], Param("Scale WEIGHT with the calibration, for all tables or each.")] = True,
     applymode: Annotated[
         str,
-        Param("calflag: failed solutions flag data; calflagstrict: so do missing ones; calonly: no flags.", choices=MODES),
+        Param(
+            "calflag: failed solutions flag data; calflagstrict: so do missing ones; calonly: no flags.", choices=MODES
+        ),
     ] = "",
     flagbackup: Annotated[bool, Param("Save the flags as a version before changing them.")] = True,
     dry_run: p.DryRun = False,
@@ -112,8 +114,8 @@ def applycal(
     chain.prepare(chosen.rows)
     mode = applymode or "calflag"
     job = Application(index, chosen, chain, mode, spectral)
-    fingerprint = repr((field, spw, intent, timerange, uvrange, antenna, scan, observation, gaintable, gainfield, interp,
-                        spwmap, calwt, mode))  # fmt: skip
+    where = (field, spw, intent, timerange, uvrange, antenna, scan, observation)
+    fingerprint = repr((where, gaintable, gainfield, interp, spwmap, calwt, mode))
     if dry_run or mode == "trial":
         return job.result(vis, dry_run=True)
     return job.run(vis, fingerprint, flagbackup and "flag" in mode)

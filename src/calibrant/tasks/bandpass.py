@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from calibrant import params as p
 from calibrant.params import Param
@@ -28,17 +28,15 @@ def bandpass(
     refantmode: p.RefantMode = "flex",
     minblperant: p.MinBlPerAnt = 4,
     minsnr: p.MinSnr = 3.0,
-    solnorm: Annotated[
-        bool, Param("Give every bandpass unit rms amplitude and zero mean phase.")
-    ] = False,
+    solnorm: Annotated[bool, Param("Give every bandpass unit rms amplitude and zero mean phase.")] = False,
     bandtype: Annotated[str, Param("B: a solution for every channel or bin.", choices=("B",))] = "B",
     fillgaps: Annotated[int, Param("Interpolate over gaps of at most this many flagged channels.")] = 0,
     corrdepflags: p.CorrDepFlags = False,
     append: Annotated[bool, Param("Add the solutions to an existing table of the same MeasurementSet.")] = False,
-    gaintable: p.GainTable = (),
-    gainfield: p.GainField = (),
-    interp: p.Interp = (),
-    spwmap: p.SpwMap = (),
+    gaintable: p.GainTable = [],  # noqa: B006
+    gainfield: p.GainField = [],  # noqa: B006
+    interp: p.Interp = [],  # noqa: B006
+    spwmap: p.SpwMap = [],  # noqa: B006
     overwrite: p.Overwrite = False,
     dry_run: p.DryRun = False,
 ) -> SolveResult:
@@ -54,5 +52,5 @@ def bandpass(
         calibrant bandpass obs.ms band.bcal --field 0 --refant DV10 --solnorm --gaintable bp_phase.gcal
     """
     p.check_choices(bandpass, {"bandtype": bandtype, "refantmode": refantmode})
-    arguments = {key: value for key, value in locals().items() if key != "bandtype"}
+    arguments: dict[str, Any] = {key: value for key, value in locals().items() if key != "bandtype"}
     return solve_task(bandpass, "B Jones", **arguments)

@@ -195,7 +195,7 @@ class Chain:
         place = Place(place_freq, prepared.own.freq, toward)
         jones = term.factors(param, place)
         if term.needs_direction:  # one position offset: three numbers, flagged together
-            flag = flag.any(axis=-1, keepdims=True)
+            flag = np.asarray(flag.any(axis=-1, keepdims=True))
         bad = both_receptors(flag)
         jones = np.where(bad, 1.0, jones) if bad.shape[2] in (1, jones.shape[2]) else jones
         weight, spectrum = folded.weight, folded.spectrum
@@ -307,12 +307,12 @@ def open_chain(
 
 def _nested(spwmap: Sequence[int] | Sequence[Sequence[int]]) -> list[list[int]]:
     """CASA takes one flat list for a single table, or a list of lists."""
-    items = list(spwmap)
+    items: list[Any] = list(spwmap)
     if not items:
         return []
     if all(isinstance(item, (int, np.integer)) for item in items):
-        return [[int(item) for item in items]]  # type: ignore[arg-type]
-    return [[int(v) for v in item] for item in items]  # type: ignore[union-attr]
+        return [[int(item) for item in items]]
+    return [[int(v) for v in item] for item in items]
 
 
 def _parallel(name: str, given: list[Any], count: int, default: Any) -> list[Any]:

@@ -153,6 +153,9 @@ def fluxscale(
 
     The MeasurementSet is only read for selections by antenna, time or scan, and for the subtables of `fluxtable`.
     Raises SelectionError for fields that are not in the table, CalTableError where nothing can be compared.
+
+    Example:
+        calibrant fluxscale obs.ms amp.gcal --fluxtable flux.gcal --reference 3C286 --transfer J1337-1257
     """
     values = dict(locals())
     from calibrant.caltable import casa

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from calibrant import params as p
 from calibrant.params import Param
@@ -37,10 +37,10 @@ def gaincal(
     calmode: Annotated[str, Param("Solve for phase, amplitude or both.", choices=("ap", "p", "a"))] = "ap",
     corrdepflags: p.CorrDepFlags = False,
     append: Annotated[bool, Param("Add the solutions to an existing table of the same MeasurementSet.")] = False,
-    gaintable: p.GainTable = (),
-    gainfield: p.GainField = (),
-    interp: p.Interp = (),
-    spwmap: p.SpwMap = (),
+    gaintable: p.GainTable = [],  # noqa: B006
+    gainfield: p.GainField = [],  # noqa: B006
+    interp: p.Interp = [],  # noqa: B006
+    spwmap: p.SpwMap = [],  # noqa: B006
     overwrite: p.Overwrite = False,
     dry_run: p.DryRun = False,
 ) -> SolveResult:
@@ -57,8 +57,5 @@ def gaincal(
         calibrant gaincal obs.ms phase.gcal --field 0,2 --solint int --refant DV10 --calmode p --gaintable band.bcal
     """
     p.check_choices(gaincal, {"normtype": normtype, "gaintype": gaintype, "calmode": calmode, "refantmode": refantmode})
-    return solve_task(gaincal, GAINTYPES[gaintype], **_without(locals(), "gaintype"))
-
-
-def _without(values: dict[str, object], name: str) -> dict[str, object]:
-    return {key: value for key, value in values.items() if key != name}
+    arguments: dict[str, Any] = {key: value for key, value in locals().items() if key != "gaintype"}
+    return solve_task(gaincal, GAINTYPES[gaintype], **arguments)

@@ -64,8 +64,9 @@ def importuvfits(
 ) -> ImportResult:
     """Make a MeasurementSet of a random-groups UVFITS file (multi-source or single-source).
 
-    Every group becomes one row for each IF. Weights that are not positive are flags; WEIGHT is the sum of the file's
-    weights over channels, SIGMA = 1/sqrt(WEIGHT), WEIGHT_SPECTRUM the file's weights. Autocorrelations are kept.
+    Every group becomes one row for each IF. Weights that are not positive are flags; WEIGHT_SPECTRUM holds the file's
+    weights, WEIGHT their mean over channels (the weight of one channel; CASA writes the sum, with which
+    WEIGHT and WEIGHT_SPECTRUM contradict each other), SIGMA = 1/sqrt(WEIGHT). Autocorrelations are kept.
     A scan ends where source or frequency id changes, or after 300 s without data.
     Raises FormatError (malformed or truncated file: HDU, keyword or byte), ExistsError, MeasurementSetError.
 
@@ -123,7 +124,7 @@ def _rows(block: Any, scan: NDArray[np.int32], nif: int) -> dict[str, NDArray[An
     }  # fmt: skip
     rows = {name: np.repeat(values, nif, axis=0) for name, values in per_group.items()}
     rows["DATA_DESC_ID"] = (block.freqsel[:, None] * nif + np.arange(nif)).ravel()
-    rows["WEIGHT"] = block.weight.sum(2).reshape(shape[0], shape[2])
+    rows["WEIGHT"] = block.weight.mean(2).reshape(shape[0], shape[2])
     return rows | {
         "DATA": block.data.reshape(shape),
         "FLAG": block.flag.reshape(shape),

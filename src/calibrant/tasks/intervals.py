@@ -105,7 +105,8 @@ def plan_cells(index: MSIndex, rows: NDArray[np.int64], solint: Solint, combine:
     for column in columns:
         changed[1:] |= column[1:] != column[:-1]
     starts = np.flatnonzero(changed)  # blocks of rows alike in everything that matters: few against the rows
-    spw, field, scan, obs, array, time = (c[starts] for c in (spw, field, scan, obs, array, time))
+    spw, field, scan, obs, array = (c[starts] for c in (spw, field, scan, obs, array))
+    time = time[starts]
     out_spw = np.full_like(spw, spw.min()) if "spw" in combine else spw
     keys = [out_spw, array]
     keys += [column for name, column in (("obs", obs), ("scan", scan), ("field", field)) if name not in combine]
@@ -123,8 +124,8 @@ def plan_cells(index: MSIndex, rows: NDArray[np.int64], solint: Solint, combine:
     rank[order] = np.arange(len(order))
     cell = rank[unordered]
     lengths = np.diff(np.append(starts, len(rows)))
-    unique = [_unique_or_mixed(column, cell, len(order)) for column in (field, scan, obs)]
-    return Cells(np.repeat(cell, lengths), cell_spw[order], *unique, begin[order])
+    one = [_unique_or_mixed(column, cell, len(order)) for column in (field, scan, obs)]
+    return Cells(np.repeat(cell, lengths), cell_spw[order], one[0], one[1], one[2], begin[order])
 
 
 def _interval(time: NDArray[np.float64], first: NDArray[np.float64], seconds: float) -> NDArray[np.int64]:

@@ -126,6 +126,9 @@ def setjy(
 
     A field is matched with the standard's sources by name and position; an unknown one is an error. The last setjy
     on a field wins. Rows of fields without a model get 1 Jy when MODEL_DATA is created, as in CASA.
+
+    Example:
+        calibrant setjy obs.ms --field 3C286 --standard "Perley-Butler 2017"
     """
     from calibrant.ms.selection import select
 

@@ -48,8 +48,8 @@ class SolveResult:
         share = 100.0 * self.above_minsnr / max(self.expected, 1)
         lines = [
             f"{self.caltable}: {self.kind}, {self.above_minsnr} of {self.expected} solutions good ({share:.1f} %)",
-            f"  {self.intervals} intervals, spw {', '.join(map(str, self.spws))}, reference antenna {self.refant or '-'},"
-            f" median SNR {self.median_snr:.0f}",
+            f"  {self.intervals} intervals, spw {', '.join(map(str, self.spws))},"
+            f" reference antenna {self.refant or '-'}, median SNR {self.median_snr:.0f}",
         ]
         if self.intervals_without_data:
             lines.append(f"  {self.intervals_without_data} intervals have no unflagged data and were not written")
@@ -116,7 +116,8 @@ def solve_task(
         raise ParameterError(f"solint {solint!r}: gaintype {kind[0]!r} has one solution for all selected channels")
     chain = open_chain(index, gaintable, gainfield, interp, spwmap, solving=True)
     chain.prepare(chosen.rows)
-    common = {"verb": verb.__name__, "vis": vis, "caltable": caltable, "kind": kind, "selection": chosen.describe()}
+    common: dict[str, Any] = {"verb": verb.__name__, "vis": vis, "caltable": caltable, "kind": kind}
+    common["selection"] = chosen.describe()
     if dry_run:
         cells = plan_cells(index, chosen.rows, how.solint, how.combine)
         return SolveResult(

@@ -135,7 +135,8 @@ def solve(index: MSIndex, selection: Selection, how: Solve, chain: Chain, title:
             " (see calibrant flagdata --mode summary) or have no weight (SIGMA is 0)"
         )
     if stats.above_minsnr == 0:
-        raise SolveError(f"{index.path}: not one good solution in {len(cells)} intervals; " + "; ".join(stats.sentences()))
+        why = "; ".join(stats.sentences())
+        raise SolveError(f"{index.path}: not one good solution in {len(cells)} intervals; {why}")
     table = CalTable(
         kind=how.kind,
         par_type="Float" if how.kind == "K Jones" else "Complex",
@@ -196,8 +197,8 @@ def channel_bins(index: MSIndex, selection: Selection, spw: int, how: Solve) -> 
     elif how.solint.nchan:
         bin_of = np.arange(len(chosen)) // how.solint.nchan
     elif how.solint.hertz:
-        bin_of = (np.cumsum(width) - 0.5 * width) // how.solint.hertz
-        bin_of = np.unique(bin_of, return_inverse=True)[1]
+        middle = (np.cumsum(width) - 0.5 * width) // how.solint.hertz
+        bin_of = np.unique(middle, return_inverse=True)[1].astype(np.int64)
     else:
         bin_of = np.arange(len(chosen))
     bins = np.full(window.nchan, -1, np.int64)
@@ -207,7 +208,7 @@ def channel_bins(index: MSIndex, selection: Selection, spw: int, how: Solve) -> 
     return Axis(
         Channels(bins, nbin),
         np.bincount(bin_of, freq, nbin) / count,
-        np.bincount(bin_of, width, nbin),
+        np.asarray(np.bincount(bin_of, width, nbin), float),
         float(np.average(freq, weights=width)),
         float(width.sum()),
     )
