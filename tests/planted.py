@@ -228,3 +228,35 @@ def referenced(gain: np.ndarray, refant: int = 0) -> np.ndarray:
     """Gains (ntime, nant, ...) with the phase of `refant` taken out."""
     ref = gain[:, refant : refant + 1]
     return gain * (ref / np.abs(ref)).conj()
+
+
+def write_table(path: Path, ms: str, kind: str, parts: dict[int, dict[str, Any]]) -> str:
+    """A calibration table of a MeasurementSet; for each spw at least param (nt, nant, nchan, npar), optionally time,
+    field, scan, flag, freq (default: one channel at the middle of the window, times START + 100 s n)."""
+    from calibrant.caltable import casa
+    from calibrant.caltable.table import CalTable, SpwSolutions
+    from calibrant.ms.index import open_index
+
+    index = open_index(ms)
+    spws = {}
+    for spw, given in parts.items():
+        param = np.asarray(given["param"])
+        param = param.astype(np.complex64 if np.iscomplexobj(param) else np.float32)
+        nt, nant, nchan, _ = param.shape
+        window = index.spws[spw]
+        freq = window.freq if nchan == window.nchan and nchan > 1 else np.array([window.freq.mean()])
+        zero = np.zeros(param.shape, np.float32)
+        plain = np.zeros(nt, np.int32)
+        values: dict[str, Any] = {
+            "time": START + 100.0 * np.arange(nt), "interval": np.zeros(nt), "field": plain, "scan": plain + 1,
+            "obs": plain, "refant": np.zeros((nt, nant), np.int32), "freq": freq, "width": np.full(len(freq), 1e6),
+            "error": zero + 0.01, "snr": zero + 100, "flag": zero > 0,
+        }  # fmt: skip
+        values |= {key: np.asarray(value) for key, value in given.items() if key != "param"}
+        spws[spw] = SpwSolutions(spw=spw, param=param, **values)
+    par_type = "Complex" if np.iscomplexobj(param) else "Float"
+    table = CalTable(
+        kind, par_type, Path(ms).name, spws, index.antennas.name, index.fields.name, index.fields.direction
+    )
+    casa.write(table, str(path), ms)
+    return str(path)

@@ -165,7 +165,7 @@ def kill_at_random(trial: Trial, trials: int) -> int:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_killed_at_random_moments(name: str, original: Path, tmp_path: Path, oracle: Path) -> None:
-    assert kill_at_random(Trial(name, original, tmp_path, oracle), 8) > 0
+    assert kill_at_random(Trial(name, original, tmp_path, oracle), 4) > 0
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from calibrant.pipeline.result import CalibrationResult, Step
 if TYPE_CHECKING:
     from calibrant.ms.index import MSIndex
     from calibrant.pipeline.job import Finished
+    from calibrant.pipeline.observation import Observed
+    from calibrant.pipeline.roles import Roles
     from calibrant.pipeline.run import Run
 
 
@@ -47,31 +49,68 @@ def calibrate(
         calibrant calibrate NGC5921.fits.gz -o ngc5921 --standard "Perley-Taylor 99"
     """
     from calibrant.pipeline.job import Job, plan_text
-    from calibrant.pipeline.observation import observe
-    from calibrant.pipeline.roles import find_roles
     from calibrant.pipeline.run import Run
     from calibrant.progress import say
 
     folder = output or os.path.normpath(obs) + ".calibrated"
     told = {"flux": flux, "bandpass": bandpass, "phase": phase, "target": target}
+    names = refant if isinstance(refant, str) else ",".join(refant)
     if dry_run:
-        return _plan_only(obs, folder, standard, told)
-    if os.path.exists(folder):
-        if not overwrite:
-            raise ExistsError(f"{folder} exists; give --overwrite to replace it, or another --output")
-        shutil.rmtree(folder)
-    os.makedirs(folder)
-    ms, imported = obs, None
+        return _plan_only(obs, folder, standard, told, names)
+    _check_folder(folder, obs, overwrite)
+    imported = None
     if os.path.isfile(obs):
+        _new_folder(folder)
         ms, imported = _import(obs, folder)
-    run = Run(ms, folder)
-    if imported is not None:
+        run = Run(ms, folder)
         run.steps.append(imported)
+    else:
+        run = Run(obs, folder)
+    roles, seen = _look(run, standard, told, names)
+    if imported is None:
+        _new_folder(folder)
+    say("\n".join(plan_text(run, roles, seen, standard)))
+    return _publish(Job(run, roles, seen, standard, names, obs).finish(), run)
+
+
+def _look(run: Run, standard: str, told: dict[str, str], refant: str) -> tuple[Roles, Observed]:
+    """Roles and shape of the observation; whatever is wrong with the call is said here, before anything is touched."""
+    from calibrant.ms.selection import antenna_ids
+    from calibrant.pipeline.job import check_flux_models
+    from calibrant.pipeline.observation import observe
+    from calibrant.pipeline.roles import find_roles
+
+    if refant:
+        antenna_ids(run.index, refant)
     roles = find_roles(run.index, told, standard)
     seen = observe(run.index, roles)
-    say("\n".join(plan_text(run, roles, seen, standard)))
-    job = Job(run, roles, seen, standard, refant if isinstance(refant, str) else ",".join(refant), obs)
-    return _publish(job.finish(), run)
+    check_flux_models(run, roles, seen, standard)
+    return roles, seen
+
+
+MARK = "commands.sh"
+"""A folder that holds this file is one of ours, and may be replaced."""
+
+
+def _check_folder(folder: str, obs: str, overwrite: bool) -> None:
+    """ExistsError where `folder` exists and must not be replaced."""
+    if not os.path.exists(folder):
+        return
+    if not overwrite:
+        raise ExistsError(f"{folder} exists; give --overwrite to replace it, or another --output")
+    inside = os.path.commonpath([os.path.realpath(folder), os.path.realpath(obs)]) == os.path.realpath(folder)
+    ours = os.path.isdir(folder) and (not os.listdir(folder) or os.path.exists(os.path.join(folder, MARK)))
+    if inside or not ours:
+        why = f"{obs} lies in it" if inside else f"it is no folder of calibrant calibrate (no {MARK} in it)"
+        raise ExistsError(f"{folder} is not overwritten: {why}; choose another --output")
+
+
+def _new_folder(folder: str) -> None:
+    """An empty folder with our mark, in place of what was there."""
+    if os.path.exists(folder):
+        shutil.rmtree(folder)
+    os.makedirs(folder)
+    write_text(os.path.join(folder, MARK), "#!/bin/sh\n# the run did not come to its end\nexit 1\n")
 
 
 def _publish(done: Finished, run: Run) -> CalibrationResult:
@@ -110,11 +149,9 @@ def write_text(path: str, text: str) -> None:
     os.rename(temporary, path)
 
 
-def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str]) -> CalibrationResult:
+def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str], refant: str) -> CalibrationResult:
     """The plan as notes of a result; a UVFITS file is imported into a temporary folder to look at it."""
     from calibrant.pipeline.job import empty_result, plan_text
-    from calibrant.pipeline.observation import observe
-    from calibrant.pipeline.roles import find_roles
     from calibrant.pipeline.run import Run
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -122,8 +159,7 @@ def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str]) -> Ca
         if os.path.isfile(obs):
             ms, _ = _import(obs, temporary)
         run = Run(ms, folder)
-        roles = find_roles(run.index, told, standard)
-        seen = observe(run.index, roles)
+        roles, seen = _look(run, standard, told, refant)
         result = empty_result(run, roles, seen, standard, obs)
         result.notes = [*plan_text(run, roles, seen, standard), "Nothing was touched (dry run)."]
         result.verdict = "planned"

@@ -33,8 +33,9 @@ from calibrant.ms.tables import open_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FLUSH_BYTES = 64 << 20
-"""To disk after this many bytes: a flush rewrites headers, so it should be rare; it bounds what a kill can lose."""
+FLUSH_BYTES = 512 << 20
+"""To disk after this many bytes: a flush rewrites headers and waits for the disk (casacore syncs its lock file), so it
+should be rare; it bounds what a kill can lose."""
 TILE_BYTES = 1 << 20
 TILE_ROWS = 64
 FULL_BYTES = 1 << 20

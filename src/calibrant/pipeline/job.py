@@ -64,6 +64,40 @@ def empty_result(run: Run, roles: Roles, seen: Observed, standard: str, obs: str
     )
 
 
+def check_flux_models(run: Run, roles: Roles, seen: Observed, standard: str) -> None:
+    """FluxModelError where a flux calibrator is neither in the standard nor has a model; touches nothing."""
+    from calibrant.tasks.models import calibrator_of
+    from calibrant.tasks.setjy import setjy
+
+    for field in roles.flux:
+        if calibrator_of(run.index, field, standard) is not None or not set_beforehand(run.index, field, seen):
+            setjy(vis=run.ms, field=str(field), spw=seen.spw, standard=standard, usescratch=False, dry_run=True)
+
+
+def set_beforehand(index: MSIndex, field: int, seen: Observed) -> bool:
+    """Does the MeasurementSet hold a model of this field other than 1 Jy?"""
+    values = [model_flux(index, field, spw) for spw in seen.spws]
+    return any(value is not None and value != 1.0 for value in values)
+
+
+def model_flux(index: MSIndex, field: int, spw: int) -> float | None:
+    """Jy of the model of a field in the middle of a spw: the virtual model's, or MODEL_DATA's; None without any."""
+    from calibrant.ms.model import load_model_assignment
+    from calibrant.ms.reader import read_rows
+    from calibrant.sky.model import SourceModel
+
+    known = load_model_assignment(index)
+    parameters = known.spectrum_for(field, spw)
+    if parameters is not None:
+        return float(SourceModel.from_dict(parameters).spectrum(index.spws[spw].freq.mean())[0])
+    rows = np.flatnonzero((index.field == field) & (index.spw == spw) & (index.ant1 != index.ant2))
+    if known.supplier(field, spw) != "column" or not len(rows):
+        return None
+    first = rows[index.ddid[rows] == index.ddid[rows[0]]][:1]
+    hands = index.polarizations[int(index.ddid_pol[index.ddid[first[0]]])].parallel
+    return float(np.abs(read_rows(index, "MODEL_DATA", first)[..., hands]).mean())
+
+
 @dataclass(frozen=True)
 class Finished:
     """A finished run: what it says, and what its page is drawn from."""
@@ -144,19 +178,18 @@ class Job:
         self.result.refant = self.refant
 
     def set_model(self) -> None:
-        from calibrant.ms.model import load_model_assignment
         from calibrant.tasks.models import calibrator_of
         from calibrant.tasks.setjy import setjy
 
         index = self.run.index
         known = [f for f in self.roles.calibrators if calibrator_of(index, f, self.standard) is not None]
-        set_by_user = load_model_assignment(index)
         for field in sorted({*self.roles.flux, *known}):
-            if field not in known and set_by_user.spectrum_for(field, self.seen.spws[0]) is not None:
+            if field not in known and set_beforehand(index, field, self.seen):
                 self.result.notes.append(f"{index.fields.name[field]}: model as set before with setjy")
                 continue
-            done = self.run.do("flux model", f"{index.fields.name[field]} on {self.standard}", setjy, vis=self.run.ms,
-                               field=str(field), spw=self.seen.spw, standard=self.standard, usescratch=False)  # fmt: skip
+            why = f"{index.fields.name[field]} on {self.standard}"
+            done = self.run.do("flux model", why, setjy, vis=self.run.ms, field=str(field), spw=self.seen.spw,
+                               standard=self.standard, usescratch=False)  # fmt: skip
             self.result.notes += list(getattr(done, "notes", ()))
 
     def solve_and_apply(self) -> None:
@@ -268,7 +301,8 @@ class Job:
         from calibrant.ms.model import load_model_assignment
 
         known = load_model_assignment(self.run.index)
-        return [f for f in self.roles.calibrators if known.spectrum_for(f, self.seen.spws[0]) is not None]
+        virtual = [f for f in self.roles.calibrators if known.spectrum_for(f, self.seen.spws[0]) is not None]
+        return sorted({*self.roles.flux, *virtual})
 
     def apply(self) -> None:
         """Integration phases to bandpass and flux calibrators; scan phases of the phase calibrator to it and target."""
@@ -342,7 +376,8 @@ class Job:
         flux = {(index.fields.name.index(f.field), f.spw): f.flux_jy for f in self._fluxes()}
         rows = select(index, field=self.science, spw=self.seen.spw).rows
         commands, reasons = [], []
-        for limit in outliers.amplitude_limits(index, rows, flux):
+        limits = outliers.amplitude_limits(index, rows, flux)
+        for limit in limits:
             where = f"{index.fields.name[limit.field]} spw {limit.spw}"
             beyond = f"{100 * limit.share:.2g} % of the data are not within {limit.low:.3g} to {limit.high:.3g} Jy"
             if limit.share > outliers.MAX_SHARE:
@@ -356,6 +391,12 @@ class Job:
                     f" correlation='ABS_{hands}' clipminmax=[{limit.low:.6g},{limit.high:.6g}]"
                 )
                 reasons.append(f"flagged as interference: {where}: {beyond}")
+        for place in outliers.crowded_channels(index, rows, limits) if commands else []:
+            commands.append(f"mode='manual' scan='{place.scan}' spw='{place.spw}:{place.channel}'")
+            reasons.append(
+                f"flagged as interference: scan {place.scan} spw {place.spw} channel {place.channel}:"
+                f" {100 * place.share:.0f} % of its data are beyond the limits"
+            )
         return commands, reasons
 
     # ---- the end
@@ -389,18 +430,13 @@ class Job:
         return Finished(result, tables, averages)
 
     def _fluxes(self) -> list[Flux]:
-        from calibrant.ms.model import load_model_assignment
-        from calibrant.sky.model import SourceModel
-
         index, fluxes = self.run.index, []
-        known = load_model_assignment(index)
         for field in self.modelled:
             for spw in self.seen.spws:
-                model = known.spectrum_for(field, spw)
-                freq = np.array([index.spws[spw].freq.mean()])
-                if model is not None:
-                    value = float(SourceModel.from_dict(model).spectrum(freq)[0])
-                    fluxes.append(Flux(index.fields.name[field], spw, float(freq[0]), value, 0.0, "standard"))
+                value = model_flux(index, field, spw)
+                if value is not None:
+                    freq = float(index.spws[spw].freq.mean())
+                    fluxes.append(Flux(index.fields.name[field], spw, freq, value, 0.0, "standard"))
         if self.flux_result is not None:
             fluxes += [
                 Flux(f.field_name, f.spw, f.freq, f.flux, f.error, "fluxscale") for f in self.flux_result.fluxes

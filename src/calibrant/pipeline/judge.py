@@ -35,10 +35,10 @@ def judge(
 
 
 def _level(value: float, check: float, distrust: float) -> int:
-    """0, 1 or 2 as `value` passes the limits; limits may fall or rise."""
+    """0, 1 or 2 as `value` passes the limits; limits may fall or rise. Not a number is beyond both."""
     if check < distrust:
-        return int(value > check) + int(value > distrust)
-    return int(value < check) + int(value < distrust)
+        return int(not value <= check) + int(not value <= distrust)
+    return int(not value >= check) + int(not value >= distrust)
 
 
 def _solutions(tables: dict[str, CalTable]) -> list[Check]:

@@ -17,6 +17,7 @@ from calibrant.ms.reader import read_chunks
 SIGMAS = 8.0
 NBIN = 4096
 DECADES = (-9.0, 9.0)
+CROWDED = 0.1
 MAX_SHARE = 0.02
 """More than this share beyond the limit is not interference but a wrong model or a bright, resolved source."""
 
@@ -56,6 +57,46 @@ def amplitude_limits(index: MSIndex, rows: NDArray[np.int64], flux: dict[tuple[i
         for key, histogram in sorted(residuals.items())
         if histogram.any()
     ]
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """A channel of a scan in which so many visibilities are outside the limits that all are suspect."""
+
+    scan: int
+    spw: int
+    channel: int
+    share: float
+
+
+def crowded_channels(index: MSIndex, rows: NDArray[np.int64], limits: list[Limit]) -> list[Crowded]:
+    """Channels of scans in which more than CROWDED of the visibilities are outside the limits, in one pass.
+
+    Interference of constant strength leaves some baselines within the limits by chance: its channel goes as a whole.
+    """
+    bounds = {(limit.field, limit.spw): limit for limit in limits if 0 < limit.share <= MAX_SHARE}
+    outside: dict[tuple[int, int], NDArray[np.int64]] = {}
+    every: dict[tuple[int, int], NDArray[np.int64]] = {}
+    cross = rows[index.ant1[rows] != index.ant2[rows]]
+    for chunk in read_chunks(index, cross, ["CORRECTED_DATA", "FLAG"]):
+        hands = index.polarizations[int(index.ddid_pol[chunk.ddid])].parallel
+        pairs = np.stack([index.scan[chunk.rows], index.field[chunk.rows]], axis=1)
+        for scan, field in np.unique(pairs, axis=0).tolist():
+            limit = bounds.get((field, chunk.spw))
+            if limit is None:
+                continue
+            mine = np.flatnonzero((pairs == (scan, field)).all(axis=1))
+            good = ~chunk["FLAG"][mine][:, :, hands]
+            size = np.abs(chunk["CORRECTED_DATA"][mine][:, :, hands])
+            wrong = good & ((size < limit.low) | (size > limit.high))
+            key, zero = (scan, chunk.spw), np.zeros(good.shape[1], np.int64)
+            outside[key] = outside.get(key, zero) + wrong.sum(axis=(0, 2))
+            every[key] = every.get(key, zero) + good.sum(axis=(0, 2))
+    found = []
+    for (scan, spw), count in sorted(outside.items()):
+        share = count / np.maximum(every[scan, spw], 1)
+        found += [Crowded(scan, spw, int(c), float(share[c])) for c in np.flatnonzero(share > CROWDED)]
+    return found
 
 
 def _count(counts: dict[tuple[int, int], NDArray[np.int64]], key: tuple[int, int], size: NDArray[np.float32]) -> None:

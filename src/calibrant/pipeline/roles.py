@@ -48,11 +48,12 @@ def find_roles(index: MSIndex, told: dict[str, str], standard: str) -> Roles:
     """
     from calibrant.ms.selection import field_ids
 
-    roles = _from_intents(index) or _from_pattern(index, standard)
-    for role, text in told.items():
-        if text:
-            setattr(roles, role, field_ids(index, text))
-            roles.origin = f"{roles.origin}; {role} as given"
+    given = {role: field_ids(index, text) for role, text in told.items() if text}
+    roles = _from_intents(index) or _from_pattern(index, standard, given)
+    for role, ids in given.items():
+        setattr(roles, role, ids)
+        roles.origin = f"{roles.origin}; {role} as given"
+    _resolve(roles, given)
     _complete(index, roles, standard)
     return roles
 
@@ -84,21 +85,36 @@ def _from_intents(index: MSIndex) -> Roles | None:
     )
 
 
-def _from_pattern(index: MSIndex, standard: str) -> Roles:
-    """Known flux calibrators; of the rest, the target is observed longest, the phase calibrator between its scans."""
+def _resolve(roles: Roles, given: dict[str, list[int]]) -> None:
+    """A field given as the target is no calibrator, and one given as a calibrator is no target."""
+    targets = set(given.get("target", ()))
+    for role in ("flux", "bandpass", "phase"):
+        if role not in given:
+            setattr(roles, role, [f for f in getattr(roles, role) if f not in targets])
+        elif "target" not in given:
+            roles.target = [f for f in roles.target if f not in given[role]]
+
+
+def _from_pattern(index: MSIndex, standard: str, given: dict[str, list[int]]) -> Roles:
+    """Known flux calibrators; of the rest, the target is observed longest, the phase calibrator between its scans.
+
+    Calibrators that are given are left out of the guess; a target that is given is not guessed."""
     from calibrant.tasks.models import calibrator_of
 
     present = fields_with_data(index)
     known = [f for f in present if calibrator_of(index, f, standard) is not None]
-    others = [f for f in present if f not in known]
+    targets = given.get("target", [])
+    told = {f for role, ids in given.items() if role != "target" for f in ids}
+    others = [f for f in present if f not in told and (f not in known or f in targets)]
     roles = Roles(flux=known, bandpass=list(known), origin="known flux calibrators and observing pattern")
     if not others:
         return roles
     visits, seconds = _visits(index)
     codes = [f for f in others if index.fields.code[f].strip() not in ("", "NONE", "none")]
-    calibrators = [f for f in codes if len(codes) < len(others)]
+    calibrators = [f for f in codes if len(codes) < len(others) and f not in targets]
     if not calibrators and len(others) > 1:
-        calibrators = [_between(index, others, visits, seconds)]
+        longest = max(targets or others, key=lambda f: seconds.get(f, 0.0))
+        calibrators = [_between(longest, others, visits, seconds)]
     roles.phase = calibrators
     roles.target = [f for f in others if f not in calibrators]
     return roles
@@ -115,9 +131,8 @@ def _visits(index: MSIndex) -> tuple[NDArray[np.int64], dict[int, float]]:
     return first[changes].astype(np.int64), {int(f): float(length[first == f].sum()) for f in np.unique(first)}
 
 
-def _between(index: MSIndex, others: list[int], visits: NDArray[np.int64], seconds: dict[int, float]) -> int:
-    """The field that most often stands next to the longest observed one."""
-    longest = max(others, key=lambda f: seconds.get(f, 0.0))
+def _between(longest: int, others: list[int], visits: NDArray[np.int64], seconds: dict[int, float]) -> int:
+    """The field that most often stands next to the one observed longest."""
     beside = {f: 0 for f in others if f != longest}
     for left, right in zip(visits[:-1].tolist(), visits[1:].tolist(), strict=True):
         for one, other in ((left, right), (right, left)):

@@ -122,33 +122,24 @@ def correct(vis, inverse, slot, ant1, ant2, product, out):  # type: ignore[no-un
 
     product (ncorr, 2): receptors p of ANTENNA1 and q of ANTENNA2. `out` may be `vis`.
     """
-    nchan, ncorr = vis.shape[1], vis.shape[2]
     v = vis.view(np.float32)
     o = out.view(np.float32)
     f = inverse.view(np.float32)
-    factor = np.empty(2 * ncorr, np.float32)
     for row in range(vis.shape[0]):
         s, i, j = slot[row], ant1[row], ant2[row]
-        if inverse.shape[2] == 1:
-            for c in range(ncorr):
-                p, q = product[c, 0], product[c, 1]
-                x, y = f[s, i, 0, 2 * p], f[s, i, 0, 2 * p + 1]
-                a, b = f[s, j, 0, 2 * q], -f[s, j, 0, 2 * q + 1]
-                factor[2 * c] = x * a - y * b
-                factor[2 * c + 1] = x * b + y * a
-            for ch in range(nchan):
-                for c in range(ncorr):
+        for c in range(vis.shape[2]):  # outside the channels: twice as fast, the factor stays in registers
+            p, q = 2 * product[c, 0], 2 * product[c, 1]
+            if inverse.shape[2] == 1:
+                gr = f[s, i, 0, p] * f[s, j, 0, q] + f[s, i, 0, p + 1] * f[s, j, 0, q + 1]
+                gi = f[s, i, 0, p + 1] * f[s, j, 0, q] - f[s, i, 0, p] * f[s, j, 0, q + 1]
+                for ch in range(vis.shape[1]):
                     re, im = v[row, ch, 2 * c], v[row, ch, 2 * c + 1]
-                    o[row, ch, 2 * c] = re * factor[2 * c] - im * factor[2 * c + 1]
-                    o[row, ch, 2 * c + 1] = re * factor[2 * c + 1] + im * factor[2 * c]
-        else:
-            for ch in range(nchan):
-                for c in range(ncorr):
-                    p, q = product[c, 0], product[c, 1]
-                    x, y = f[s, i, ch, 2 * p], f[s, i, ch, 2 * p + 1]
-                    a, b = f[s, j, ch, 2 * q], -f[s, j, ch, 2 * q + 1]
-                    gr = x * a - y * b
-                    gi = x * b + y * a
+                    o[row, ch, 2 * c] = re * gr - im * gi
+                    o[row, ch, 2 * c + 1] = re * gi + im * gr
+            else:
+                for ch in range(vis.shape[1]):
+                    gr = f[s, i, ch, p] * f[s, j, ch, q] + f[s, i, ch, p + 1] * f[s, j, ch, q + 1]
+                    gi = f[s, i, ch, p + 1] * f[s, j, ch, q] - f[s, i, ch, p] * f[s, j, ch, q + 1]
                     re, im = v[row, ch, 2 * c], v[row, ch, 2 * c + 1]
                     o[row, ch, 2 * c] = re * gr - im * gi
                     o[row, ch, 2 * c + 1] = re * gi + im * gr

@@ -239,8 +239,8 @@ class Application:
                 if factors.spectrum is not None:
                     by_channel *= factors.spectrum[factors.slot, ant1][:, :, product[:, 0]]
                     by_channel *= factors.spectrum[factors.slot, ant2][:, :, product[:, 1]]
+                    done["WEIGHT"] = np.median(by_channel, axis=1)
                 done["WEIGHT_SPECTRUM"] = by_channel
-                done["WEIGHT"] = np.median(by_channel, axis=1)
         return Applied(rows, done, counts)
 
     def _without_solutions(self, chunk: Chunk, counts: dict[str, int]) -> Applied:
