@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ ALL = ["DATA", "MODEL_DATA", "WEIGHT_SPECTRUM", "FLAG"]
 
 @dataclass(frozen=True)
 class Case:
-    """One job on one data set. kind: G, P, B (solves) or A (apply); big: integrations of the large sets."""
+    """One job on one data set. kind: G, P, B (solves) or A (apply); fresh: CORRECTED_DATA is dropped before a run."""
 
     name: str
     kind: str
@@ -264,42 +264,54 @@ def tools() -> tuple[list[Tool], list[str]]:
 # ---- the measurements -------------------------------------------------------------------------------------
 
 
-def measure(workdir: Path, case: Case, present: list[Tool], repeat: int, others: int) -> Iterator[Figures]:
+def measure(workdir: Path, case: Case, present: list[Tool], repeat: int, others: int) -> list[Figures]:
     """Every tool's runs of a case, taken in turn so that all see the same machine."""
     ms = data_set(workdir, case.data)
     taking = [t for t in present if case.kind in t.kinds and (t is OURS or not case.ours_only)]
     taking = [t for t in taking if t.weights or not case.calwt]
-    figures = {tool.name: Figures(case.name, tool.name) for tool in taking}
-    jobs = {tool.name: tool.command(case, str(ms), str(_solutions(workdir, case, tool, present))) for tool in taking}
     if case.kind == "A":
-        _prepare_tables(workdir, case, taking, present)
+        _prepare_tables(workdir, case, taking)
     warm(ms)
+    figures = {tool.name: Figures(case.name, tool.name) for tool in taking}
     for count in range(1 + max(repeat, others)):  # the first, uncounted, fills caches and compiles kernels
         for tool in taking:
-            mine = figures[tool.name]
-            if mine.error or count > (repeat if tool is OURS else others) or (count == 0 and _once(tool)):
-                continue
-            if case.fresh:
-                helper(DROP, str(ms))
-            os.sync()
-            load = os.getloadavg()[0]
-            wall, cpu, peak, status = run(jobs[tool.name], workdir / "last.log")
-            if status:
-                mine.error = f"exit status {status}: {_tail(workdir / 'last.log')}"
-            elif count:
-                for values, value in zip(
-                    (mine.wall, mine.cpu, mine.peak_mb, mine.load), (wall, cpu, peak, load), strict=True
-                ):
-                    values.append(round(value, 4))
+            wanted = count <= (repeat if tool is OURS else others) and not (count == 0 and _once(tool))
+            if wanted and not figures[tool.name].error:
+                _one_run(workdir, case, tool, ms, figures[tool.name], counted=count > 0)
     for tool in taking:
-        mine = figures[tool.name]
-        if not mine.error and tool.suffix == ".cal":
-            what = "CORRECTED_DATA" if case.kind == "A" else str(_solutions(workdir, case, tool, present))
-            if case.kind != "A" or tool is OURS:
-                if case.kind == "A" and len(taking) > 1:
-                    run(jobs[tool.name], workdir / "last.log")
-                mine.accuracy = float(helper("accuracy.py", str(ms), what))
-    yield from figures.values()
+        if not figures[tool.name].error:
+            figures[tool.name].accuracy = _accuracy(workdir, case, tool, ms)
+    return list(figures.values())
+
+
+def _one_run(workdir: Path, case: Case, tool: Tool, ms: Path, figures: Figures, counted: bool) -> None:
+    log = workdir / "last.log"
+    if case.fresh:
+        helper(DROP, str(ms))
+    os.sync()
+    load = os.getloadavg()[0]
+    wall, cpu, peak, status = run(tool.command(case, str(ms), str(_solutions(workdir, case, tool))), log)
+    if status:
+        figures.error = f"exit status {status}: {_tail(log)}"
+    elif counted:
+        figures.wall.append(round(wall, 4))
+        figures.cpu.append(round(cpu, 4))
+        figures.peak_mb.append(round(peak, 1))
+        figures.load.append(round(load, 2))
+
+
+def _accuracy(workdir: Path, case: Case, tool: Tool, ms: Path) -> float | None:
+    """Of the last solutions (CASA tables only), or of CORRECTED_DATA after one more run of ours."""
+    if case.kind != "A":
+        return (
+            float(helper("accuracy.py", str(ms), str(_solutions(workdir, case, tool))))
+            if tool.suffix == ".cal"
+            else None
+        )
+    if tool is not OURS:
+        return None
+    run(tool.command(case, str(ms), str(_solutions(workdir, case, tool))), workdir / "last.log")
+    return float(helper("accuracy.py", str(ms), "CORRECTED_DATA"))
 
 
 def _once(tool: Tool) -> bool:
@@ -307,17 +319,17 @@ def _once(tool: Tool) -> bool:
     return tool.name.startswith(("DP3", "CASA"))
 
 
-def _solutions(workdir: Path, case: Case, tool: Tool, present: list[Tool]) -> Path:
+def _solutions(workdir: Path, case: Case, tool: Tool) -> Path:
     name = tool.name.split()[0].lower() if case.kind == "A" else tool.name.replace(" ", "_").lower()
     source = case.data.replace("_A", "_G")
     return workdir / f"{source}.{name}{'.apply' if case.kind == 'A' else ''}{tool.suffix}"
 
 
-def _prepare_tables(workdir: Path, case: Case, taking: list[Tool], present: list[Tool]) -> None:
+def _prepare_tables(workdir: Path, case: Case, taking: list[Tool]) -> None:
     """Solve for the tables that will be applied, each tool its own."""
     solve = Case("", "G", case.data.replace("_A", "_G"))
     for tool in taking:
-        path = _solutions(workdir, case, tool, present)
+        path = _solutions(workdir, case, tool)
         if not path.exists():
             run(tool.command(solve, str(data_set(workdir, solve.data)), str(path)), workdir / "last.log")
 
@@ -339,7 +351,7 @@ def yardsticks(workdir: Path) -> dict[str, object]:
     found["phases"] = {}
     for case in (CASES[0], CASES[1], CASES[2], CASES[4], CASES[7]):
         path = data_set(workdir, case.data)
-        words = calibrant(case, str(path), str(_solutions(workdir, case, OURS, [OURS])))[1:]
+        words = calibrant(case, str(path), str(_solutions(workdir, case, OURS)))[1:]
         warm(path)
         runs = [json.loads(helper("phases.py", *words).splitlines()[-1]) for _ in range(3)]
         found["phases"][case.name] = min(runs, key=lambda one: one["cpu"]["whole command"])  # type: ignore[index]
@@ -464,7 +476,7 @@ def main() -> None:
     say(f"\n{HEAD}\n{SUB}")
     found: list[Figures] = []
     for case in chosen:
-        mine = list(measure(args.workdir, case, present, args.repeat, args.others))
+        mine = measure(args.workdir, case, present, args.repeat, args.others)
         found += mine
         say("\n".join(rows_of(case, mine)))
     yard = {} if args.no_yardsticks else yardsticks(args.workdir)

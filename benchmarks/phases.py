@@ -69,11 +69,10 @@ def main() -> int:
     for phase, modules in imports.items():
         for module in modules:
             clock.timed(f"import {phase}", load)(module)
+    applies = sys.argv[1] == "applycal"
     for phase, targets in WRAPPED.items():
-        if (phase == "correct" and sys.argv[1] != "applycal") or (
-            phase in ("sums", "solve") and sys.argv[1] == "applycal"
-        ):
-            continue
+        if phase in (("sums", "solve") if applies else ("correct",)):
+            continue  # wrapping imports the module
         for target in targets:
             clock.wrap(phase, target)
     from calibrant.cli.main import main as command

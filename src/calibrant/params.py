@@ -12,7 +12,7 @@ import inspect
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -124,18 +124,24 @@ def command_line(verb: Callable[..., Any], values: dict[str, Any]) -> str:
         value = values[item.name]
         if item.param.positional:
             words.append(shlex.quote(str(value)))
-        elif isinstance(value, bool):
+        elif isinstance(value, bool) and not _takes_list(item.type):
             options.append(f"--{'' if value else 'no-'}{item.name.replace('_', '-')}")
         else:
-            options += [f"--{item.name.replace('_', '-')}", shlex.quote(_option_text(value))]
+            text = _list_text(value) if _takes_list(item.type) else str(value)
+            options += [f"--{item.name.replace('_', '-')}", shlex.quote(text)]
     return " ".join(words + options)
 
 
-def _option_text(value: Any) -> str:
-    """A value as one word of the command line: text plainly; lists with commas, or as a literal if items have some."""
-    if not isinstance(value, (list, tuple)):
-        return str(value)
-    items = list(value)
-    if all(isinstance(item, str) and "," not in item for item in items) and len(items) > 1:
+def _takes_list(kind: Any) -> bool:
+    return any(get_origin(member) in (list, tuple) for member in (kind, *get_args(kind)))
+
+
+def _list_text(value: Any) -> str:
+    """Items as one word of the command line: with commas between, or as a literal where that would be misread."""
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if value == "" or (len(items) == 1 and not isinstance(items[0], (str, list, tuple))):
+        return str(items[0])
+    plain = all(isinstance(item, str) and "," not in item and item == item.strip() for item in items)
+    if plain and items not in ([], [""]) and not items[0].startswith("["):
         return ",".join(items)
-    return repr(items) if len(items) != 1 or "," in str(items[0]) else str(items[0])
+    return repr(items)

@@ -5,12 +5,12 @@ Import with `sys.path.insert(0, str(Path(__file__).parent))`.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from planted import Window, antennas, polarization
 START = 5230414800.0
 GAP = 20.0
 WIDE = Window(32, 1.4e9, 1e6)
-NAMES = {"XX": "XX", "YY": "YY"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Source:
 
 C286 = Source("3C286", 14.9, 202.784534, 30.509155)
 """About its flux density at 1.4 GHz."""
-FAINT = Source("FAINT", 0.05, 203.0, 30.0)
 
 
 def close_to(name: str, flux: float = 1.0, ra: float = 203.0, dec: float = 30.0, **more: Any) -> Source:
@@ -76,7 +74,7 @@ def observe(
     direction = np.radians([[source.ra, source.dec] for source in sources])
     place = antennas(nant)
     count = len(first)
-    with create_ms(
+    with patch("calibrant.ms.create._sync"), create_ms(
         str(path),
         antennas=place,
         fields=Fields([s.name for s in sources], [s.code for s in sources], np.arange(len(sources), dtype=np.int32),
@@ -120,10 +118,3 @@ def look(path: Path, sources: Sequence[Source], visits: Sequence[tuple[int, int]
     """The index of an observation that is only looked at: two antennas, few channels."""
     more = {"nant": 2, "windows": (Window(2, 1.4e9, 1e6),), **more}
     return open_index(str(observe(path, sources, visits, **more)))
-
-
-def separation(one: Source, other: Source) -> float:
-    """Degrees between two sources."""
-    a, b = ((math.radians(s.ra), math.radians(s.dec)) for s in (one, other))
-    cosine = math.sin(a[1]) * math.sin(b[1]) + math.cos(a[1]) * math.cos(b[1]) * math.cos(a[0] - b[0])
-    return math.degrees(math.acos(min(1.0, cosine)))

@@ -2,7 +2,7 @@
 
     J_i(nu, t) = exp(2 pi i nu dx_i . s(t) / c),   dx = true minus catalogued position (m, ITRF),
 
-with s the unit vector to the phase centre. Source: CASA's 'KAntPos Jones' tables (FPARAM), casa.md 4.8.
+with s the unit vector to the phase centre. Source: CASA's 'KAntPos Jones' tables (FPARAM).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class JonesTerm(ABC):
     def weights(self, param: NDArray[np.inexact], flag: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         """c (nt, nant, 2) with WEIGHT_out = WEIGHT c_i c_j, or None where calibration leaves weights alone.
 
-        `param` and `flag` are on the table's own channels. Flagged solutions give 1 (casa.md 4.10).
+        `param` and `flag` are on the table's own channels. Flagged solutions give 1.
         """
         return None
 

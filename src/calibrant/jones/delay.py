@@ -3,7 +3,7 @@
     J_i(nu) = exp(2 pi i tau_i (nu - nu_ref)),   tau in ns in the table,
     nu_ref = CHAN_FREQ[nchan // 2] of the table's own spectral window.
 
-Source: CASA's 'K Jones' tables (FPARAM), casa.md 4.8. Tables of CASA before 5.3.0-107 mean REF_FREQUENCY instead;
+Source: CASA's 'K Jones' tables (FPARAM). Tables of CASA before 5.3.0-107 mean REF_FREQUENCY instead;
 the caltable reader hands over the right reference as `table_freq`.
 """
 

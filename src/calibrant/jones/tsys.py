@@ -2,7 +2,7 @@
 
     J_i(nu) = 1 / sqrt(Tsys_i(nu)),  so that V_corrected = V sqrt(Tsys_i Tsys_j)
 
-Source: CASA's 'B TSYS' tables (FPARAM, K), casa.md 4.10: weights are divided by the band's mean Tsys.
+Source: CASA's 'B TSYS' tables (FPARAM, K): weights are divided by the band's mean Tsys.
 """
 
 from __future__ import annotations

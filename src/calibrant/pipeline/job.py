@@ -207,8 +207,8 @@ class Job:
 
     def _solve(self, role: str, reason: str, verb: Callable[..., Any], **values: Any) -> Any:
         path = self.run.path(f"{role}.cal")
-        result = self.run.do(role, reason, verb, vis=self.run.ms, caltable=path, refant=self.refant, overwrite=True,
-                             **values)  # fmt: skip
+        result = self.run.do(role, reason, verb, vis=self.run.ms, caltable=path, refant=self.refant.split(","),
+                             overwrite=True, **values)  # fmt: skip
         self.tables[role] = path
         return result
 
@@ -288,7 +288,7 @@ class Job:
             self.flux_result = self.run.do(
                 "fluxscale", "flux densities of the other calibrators", fluxscale, vis=self.run.ms,
                 caltable=self.tables["amplitude"], fluxtable=self.run.path("flux.cal"),
-                reference=self.fields(self.roles.flux), transfer=self.fields(transfer),
+                reference=[str(f) for f in self.roles.flux], transfer=[str(f) for f in transfer],
                 listfile=self.run.path("fluxscale.txt"), overwrite=True,
             )  # fmt: skip
             self.tables["flux"] = self.run.path("flux.cal")

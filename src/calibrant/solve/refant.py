@@ -1,7 +1,7 @@
 """The reference antenna: making phases of successive intervals comparable.
 
 Every interval's solution has one free phase per receptor; it is fixed by making the phase of one antenna zero
-(casa.md 4.6). `flex`: where that antenna has no solution an alternate takes over and its phase is held at the last
+(as CASA does). `flex`: where that antenna has no solution an alternate takes over and its phase is held at the last
 referenced value, so that nothing jumps. `strict`: intervals without the first choice are flagged.
 """
 

@@ -216,14 +216,16 @@ class Application:
         factors = self.chain.factors(chunk.spw, rows)
         place = (factors.slot, ant1, ant2, product)
         done: dict[str, NDArray[Any]] = {}
+        failed = None  # not flagged, so not half calibrated either
+        if self.mode == "calonly" and factors.bad.any():
+            failed = np.zeros_like(flag)
+            kernels.spread_flags(failed, factors.bad, *place)
         if self.calibrates:
             data = chunk["DATA"]
-            original = data.copy() if self.mode == "calonly" and factors.bad.any() else None
+            original = data[failed] if failed is not None else None
             kernels.correct(data, factors.inverse, *place, data)
-            if original is not None:  # not flagged, so not half calibrated either
-                failed = np.zeros_like(flag)
-                kernels.spread_flags(failed, factors.bad, *place)
-                data[failed] = original[failed]
+            if original is not None:
+                data[failed] = original
             done["CORRECTED_DATA"] = data
         if self.flags and factors.bad.any():
             new = kernels.spread_flags(flag, factors.bad, *place)
@@ -233,12 +235,16 @@ class Application:
         if self.weighs:
             weight = weights_from_sigma(chunk["SIGMA"])
             kernels.scale_weights(weight, factors.weight, *place)
+            if failed is not None:
+                weight = np.where(failed.all(axis=1), weights_from_sigma(chunk["SIGMA"]), weight)
             done["WEIGHT"] = weight
             if self.spectral:
                 by_channel = np.repeat(weight[:, None, :], flag.shape[1], axis=1)
                 if factors.spectrum is not None:
                     by_channel *= factors.spectrum[factors.slot, ant1][:, :, product[:, 0]]
                     by_channel *= factors.spectrum[factors.slot, ant2][:, :, product[:, 1]]
+                    if failed is not None:
+                        by_channel = np.where(failed, weights_from_sigma(chunk["SIGMA"])[:, None], by_channel)
                     done["WEIGHT"] = np.median(by_channel, axis=1)
                 done["WEIGHT_SPECTRUM"] = by_channel
         return Applied(rows, done, counts)

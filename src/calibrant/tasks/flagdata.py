@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -168,18 +169,23 @@ def _orders(values: dict[str, Any]) -> list[Order]:
     from calibrant.tasks.flaglist import read_list
 
     wanted = [values["reason"]] if isinstance(values["reason"], str) else list(values["reason"])
-    allowed = {item.name: item.type for item in p.declared(flagdata) if item.name not in NOT_IN_LISTS}
+    allowed = {item.name: item.type for item in in_lists()}
     orders = []
     for line in read_list(values["inpfile"], allowed, MODES):
         if "any" in wanted or line.reason in wanted:
-            orders.append(Order(line.mode, DEFAULTS | line.values, line.where))
+            orders.append(Order(line.mode, {item.name: item.default for item in in_lists()} | line.values, line.where))
     if not orders:
         raise ParameterError(f"the list has no command with reason {values['reason']!r}; use reason='any' for all")
     return orders
 
 
 NOT_IN_LISTS = ("vis", "mode", "inpfile", "reason", "action", "flagbackup", "cmdreason", "dry_run")
-DEFAULTS = {item.name: item.default for item in p.declared(flagdata) if item.name not in NOT_IN_LISTS}
+
+
+@functools.cache
+def in_lists() -> tuple[p.Declared, ...]:
+    """The parameters that a line of a list may have."""
+    return tuple(item for item in p.declared(flagdata) if item.name not in NOT_IN_LISTS)
 
 
 def _flagger(order: Order) -> Flagger:
@@ -205,7 +211,8 @@ class Step:
         return self.flagger is None or bool(getattr(self.flagger, "quackincrement", False))
 
     def words(self) -> str:
-        given = {key: value for key, value in self.order.values.items() if DEFAULTS.get(key, value) != value}
+        defaults = {item.name: item.default for item in in_lists()}
+        given = {key: value for key, value in self.order.values.items() if defaults.get(key, value) != value}
         text = " ".join([f"mode={self.order.mode!r}", *(f"{key}={value!r}" for key, value in given.items())])
         return f"{text}: {self.selection.describe()}"
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from calibrant.errors import ParameterError
 from calibrant.ms.index import MSIndex
 
+NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 COMBINE = ("scan", "field", "spw", "obs")
 EDGE_SECONDS = 1e-5
 """Times of one MS agree to microseconds; an integration at the very edge belongs to the next interval."""
@@ -55,11 +56,11 @@ def parse_solint(text: str) -> Solint:
     seconds = _seconds(parts[0], text)
     if len(parts) == 1 or not parts[1]:
         return Solint(seconds)
-    match = re.fullmatch(r"([\d.]+)\s*(ch|chan|channels|[kMG]?Hz)", parts[1])
-    if not match or float(match[1]) <= 0:
+    match = re.fullmatch(rf"({NUMBER})\s*(ch|chan|channels|[kMG]?Hz)", parts[1])
+    if not match or float(match[1]) <= 0 or (match[2].startswith("ch") and not match[1].isdigit()):
         raise ParameterError(f"solint {text!r}: {parts[1]!r} is no channel width; use '8ch' or '4MHz'")
     if match[2].startswith("ch"):
-        return Solint(seconds, nchan=int(float(match[1])))
+        return Solint(seconds, nchan=int(match[1]))
     return Solint(seconds, hertz=float(match[1]) * {"Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}[match[2]])
 
 
@@ -68,7 +69,7 @@ def _seconds(part: str, text: str) -> float:
         return np.inf
     if part == "int":
         return 0.0
-    match = re.fullmatch(r"([\d.]+(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)", part)
+    match = re.fullmatch(rf"({NUMBER}(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)", part)
     units = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
     if match and match[2] == "m":
         raise ParameterError(f"solint {text!r}: use 'min' for minutes, not 'm'")
