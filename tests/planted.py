@@ -125,17 +125,16 @@ def _gains(plan: Plan, rng: Any, time: np.ndarray, scan: np.ndarray, which: np.n
         key = scan * 1000 + np.floor((time - first + 1e-5) / plan.per).astype(int)
     _, cell = np.unique(key, return_inverse=True)
     result: list[np.ndarray] = []
+    common: np.ndarray | None = None
     for window in plan.windows:
-        if plan.same_spw and result:
-            result.append(_delayed(plan, window, np.repeat(start, window.nchan, axis=2)))
+        if common is not None:
+            result.append(_delayed(plan, window, np.repeat(common, window.nchan, axis=2)))
             continue
         shape = (cell.max() + 1, plan.nant, window.nchan if plan.per_channel else 1, 1 if plan.common else 2)
         size = rng.uniform(0.7, 1.4, shape) if plan.amplitude else np.ones(shape)
         turn = rng.uniform(-np.pi, np.pi, shape) if plan.phase else np.zeros(shape)
-        gain = np.broadcast_to(
-            (size * np.exp(1j * turn))[cell], (len(time), plan.nant, window.nchan, 2)
-        ).copy()
-        start = gain[:, :, :1].copy()
+        gain = np.broadcast_to((size * np.exp(1j * turn))[cell], (len(time), plan.nant, window.nchan, 2)).copy()
+        common = gain[:, :, :1].copy() if plan.same_spw else None
         result.append(_delayed(plan, window, gain))
     return result
 

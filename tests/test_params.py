@@ -57,9 +57,9 @@ READERS = {name: reader(verb) for name, verb in VERBS.items()}
 
 TEXTS = st.one_of(
     st.sampled_from([
-        "", "0", "-1", "1,2", "3C286", "0:5~61;70~80,1", "DV01&&DV02", "!DA41", ">05:00:00", "*BANDPASS*", "a b", "it's",
-        'say "no"', "['x']", "[1, 2]", "--spw", "-o", "$HOME `ls` \\n", "inf", "True", "1e9", "nearest,linear", "ü",
-        "Perley-Butler 2017", "a;b|c>d", "{}", "None", " lead", "trail ", "é\ttab", "two\nlines",
+        "", "0", "-1", "1,2", "3C286", "0:5~61;70~80,1", "DV01&&DV02", "!DA41", ">05:00:00", "*BANDPASS*", "a b",
+        "it's", 'say "no"', "['x']", "[1, 2]", "--spw", "-o", "$HOME `ls` \\n", "inf", "True", "1e9", "nearest,linear",
+        "ü", "Perley-Butler 2017", "a;b|c>d", "{}", "None", " lead", "trail ", "é\ttab", "two\nlines",
     ]),
     st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12),
 )  # fmt: skip

@@ -30,7 +30,9 @@ def test_gain_and_common_gain() -> None:
     np.testing.assert_allclose(TERMS["G Jones"].factors(g, PLACE)[0, 0, 0], [2 + 1j, 3j])
     np.testing.assert_allclose(TERMS["G Jones"].weights(g, np.zeros(g.shape, bool))[0, 0], [5, 9], rtol=1e-6)
     np.testing.assert_allclose(TERMS["T Jones"].factors(g[..., :1], PLACE)[0, 0, 0], [2 + 1j, 2 + 1j])
-    np.testing.assert_allclose(TERMS["T Jones"].weights(g[..., :1], np.zeros((1, 1, 1, 1), bool))[0, 0], [5, 5], rtol=1e-6)
+    np.testing.assert_allclose(
+        TERMS["T Jones"].weights(g[..., :1], np.zeros((1, 1, 1, 1), bool))[0, 0], [5, 5], rtol=1e-6
+    )
 
 
 def test_bandpass_weighs_with_its_mean_power() -> None:
@@ -98,5 +100,5 @@ def test_mean_unflagged() -> None:
 
 
 def test_unknown_terms_name_the_known() -> None:
-    with pytest.raises(ParameterError, match="no calibration type called 'G Jone'.*Did you mean 'G Jones'"):
+    with pytest.raises(ParameterError, match=r"no calibration type called 'G Jone'.*Did you mean 'G Jones'"):
         TERMS["G Jone"]

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from planted import STEP, Plan, Planted, Window, get, plant
-
 from calibrant.errors import MeasurementSetError
 from calibrant.ms.index import open_index
+from planted import STEP, Plan, Planted, Window, get, plant
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from planted import Plan, Planted, Window, flag, get, plant
-
 from calibrant.errors import MeasurementSetError
 from calibrant.ms.index import MSIndex, open_index
 from calibrant.ms.reader import Chunk, map_chunks, plan_chunks, read_chunks, read_rows, runs
 from calibrant.ms.tables import open_table
+from planted import Plan, Planted, Window, flag, get, plant
 
 COLUMNS = ["DATA", "FLAG", "SIGMA", "WEIGHT", "UVW", "TIME", "ANTENNA1"]
 WINDOWS = (Window(13, corr="XX XY YX YY"), Window(4, 102e9, corr="XX"), Window(300, 104e9))
@@ -80,7 +79,9 @@ def test_interleaved_windows_are_read_once(made: Planted) -> None:
 def test_buffers_are_reused(made: Planted) -> None:
     index = open_index(made.path)
     rows = np.flatnonzero(index.spw == 0)
-    places = {chunk["DATA"].__array_interface__["data"][0] for chunk in read_chunks(index, rows, ["DATA"], chunk_bytes=5000)}
+    places = {
+        chunk["DATA"].__array_interface__["data"][0] for chunk in read_chunks(index, rows, ["DATA"], chunk_bytes=5000)
+    }
     assert len(places) == 1
 
 
@@ -114,7 +115,10 @@ def test_commits_come_in_order(threads: int, made: Planted) -> None:
 
     map_chunks(index, plans, ["DATA"], work, committed.append, threads)
     assert [rows for rows, _ in committed] == [plan.rows.tolist() for plan in plans]
-    expected = [complex(chunk["DATA"].sum(dtype=complex)) for chunk in read_chunks(index, np.arange(index.nrow), ["DATA"], chunk_bytes=20_000)]
+    expected = [
+        complex(chunk["DATA"].sum(dtype=complex))
+        for chunk in read_chunks(index, np.arange(index.nrow), ["DATA"], chunk_bytes=20_000)
+    ]
     assert [total for _, total in committed] == expected
 
 

@@ -96,11 +96,14 @@ def test_no_target(tmp_path: Path) -> None:
 
 
 def test_fields_without_data_have_no_role(tmp_path: Path) -> None:
-    assert "OTHER" not in sum(found(tmp_path, (C286, SECOND, PHASE, TARGET), (0, 2, 3, 2)).values(), [])
+    roles = found(tmp_path, (C286, SECOND, PHASE, TARGET), (0, 2, 3, 2))
+    assert all("OTHER" not in names for names in roles.values())
 
 
 def test_no_flux_calibrator_names_the_option_and_the_fields(tmp_path: Path) -> None:
-    with pytest.raises(SelectionError, match=r"no field is a flux calibrator of Perley-Butler 2017.*J1330\+30 \(0\).*--flux"):
+    with pytest.raises(
+        SelectionError, match=r"no field is a flux calibrator of Perley-Butler 2017.*J1330\+30 \(0\).*--flux"
+    ):
         found(tmp_path, (PHASE, TARGET), (0, 1, 0))
 
 

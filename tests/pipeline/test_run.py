@@ -24,9 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_verb_is_called_and_remembered(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    def double(
-        vis: Annotated[str, Param("MS.", positional=True)], number: Annotated[int, Param("Number.")] = 1
-    ) -> int:
+    def double(vis: Annotated[str, Param("MS.", positional=True)], number: Annotated[int, Param("Number.")] = 1) -> int:
         return 2 * number
 
     before = len(run.steps)

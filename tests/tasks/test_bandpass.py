@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from planted import Plan, Planted, Window, edit, flag, plant, referenced
-from recipe import apply_before, compare, excess_chi2, record_sums
-
 from calibrant.caltable import casa
 from calibrant.errors import ExistsError, ParameterError, SolveError
 from calibrant.solve.outcome import Outcome
 from calibrant.tasks.bandpass import bandpass
+from planted import Plan, Planted, Window, edit, flag, plant, referenced
+from recipe import apply_before, compare, excess_chi2, record_sums
 
 CASA_JOBS: dict[str, dict[str, Any]] = {
     "B.cal": {"spw": "0,1", "solnorm": True},
@@ -73,7 +72,9 @@ def test_pulls(combine: str, slots: int, solint: str, bins: tuple[int, int], tmp
         found = table.spws[spw]
         assert found.shape == (slots, 8, count, 2)
         per = truth.plan.windows[spw].nchan // count
-        np.testing.assert_allclose(found.freq, truth.plan.windows[spw].freq.reshape(count, per).mean(axis=1), rtol=1e-14)
+        np.testing.assert_allclose(
+            found.freq, truth.plan.windows[spw].freq.reshape(count, per).mean(axis=1), rtol=1e-14
+        )
         np.testing.assert_allclose(found.width, truth.plan.windows[spw].width * per, rtol=1e-9)
     pull = pull_of(truth, out, slice(None) if solint == "inf" else slice(0, 1))
     assert np.mean(pull**2) == pytest.approx(1, abs=4.5 * np.sqrt(3 / len(pull)))  # |complex pull|^2: exponential

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from planted import START, Plan, Planted, Window, edit, plant, write_table
-
 from calibrant.errors import CalTableError, ParameterError, SelectionError
 from calibrant.ms.index import MSIndex, open_index
 from calibrant.tasks.chain import Chain, open_chain
+from planted import START, Plan, Planted, Window, edit, plant, write_table
 
 NANT = 4
 
@@ -106,7 +105,9 @@ def test_fields_are_those_of_the_table(by_field: str, made: Planted, tmp_path: P
 def test_field_without_solutions_in_one_window(made: Planted, index: MSIndex, tmp_path: Path) -> None:
     """They are bad, and the note says why."""
     part = constant([2], field=np.array([0], np.int32))
-    table = write_table(tmp_path / "G", made.path, "G Jones", {0: part, 1: constant([2], field=np.array([1], np.int32))})
+    table = write_table(
+        tmp_path / "G", made.path, "G Jones", {0: part, 1: constant([2], field=np.array([1], np.int32))}
+    )
     chain = open_chain(index, table, "CAL0")
     assert not chain.factors(0, rows_of(index, 2)).bad.any()
     assert chain.factors(1, rows_of(index, 2, 1)).bad.all()
@@ -168,6 +169,18 @@ def test_phase_delay_scales_with_frequency(made: Planted, index: MSIndex, tmp_pa
     np.testing.assert_allclose(scaled, ratio * plain, rtol=1e-5)
 
 
+def test_phase_delay_of_combined_windows(made: Planted, index: MSIndex, tmp_path: Path) -> None:
+    """Their table bears the number of the lowest spw but lies at the centre of all: that spw is scaled, too (CASA)."""
+    centre = np.mean([window.freq.mean() for window in index.spws])
+    part = constant(np.exp(1j * np.radians([30.0, 50.0])), time=[START - 1, START + 1e4], freq=[centre])
+    table = write_table(tmp_path / "G", made.path, "G Jones", {0: part})
+    for spw in (0, 1):
+        rows = rows_of(index, 0, spw)
+        plain = np.angle(gain(open_chain(index, table, spwmap=[0, 0]), spw, rows))
+        scaled = np.angle(gain(open_chain(index, table, interp="linearPD", spwmap=[0, 0]), spw, rows))
+        np.testing.assert_allclose(scaled, index.spws[spw].freq.mean() / centre * plain, rtol=1e-5)
+
+
 def band(values: Any, bad: Any = ()) -> dict[str, Any]:
     values = np.asarray(values, complex)
     param = np.broadcast_to(values[:, None], (1, NANT, len(values), 2)).copy()
@@ -185,7 +198,9 @@ def band(values: Any, bad: Any = ()) -> dict[str, Any]:
         ("nearest,nearestflag", None, [0, 0, 1, 0]),
     ],
 )
-def test_flagged_channels(interp: str, expected: Any, bad: list[int], made: Planted, index: MSIndex, tmp_path: Path) -> None:
+def test_flagged_channels(
+    interp: str, expected: Any, bad: list[int], made: Planted, index: MSIndex, tmp_path: Path
+) -> None:
     """Interpolated over, unless the mode ends in 'flag'."""
     table = write_table(tmp_path / "B", made.path, "B Jones", {0: band([1, 2, 99, 4], bad=[2])})
     factors = open_chain(index, table, interp=interp).factors(0, rows_of(index, 0))
@@ -257,6 +272,34 @@ def test_slots_are_times_and_fields_in_any_order_of_rows(made: Planted, index: M
     assert len(chain.factors(0, rows).inverse) == 6
 
 
+@pytest.mark.parametrize("kind", ["G Jones", "B Jones", "K Jones", "B TSYS"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("flagged", [True, False])
+def test_values_that_are_not_finite(
+    kind: str, value: float, flagged: bool, made: Planted, index: MSIndex, tmp_path: Path
+) -> None:
+    """Under flags they do nothing; outside they count as flagged, and it is said."""
+    param = np.ones((2, NANT, 4 if kind[0] == "B" else 1, 2), complex if "Jones" in kind and kind[0] != "K" else float)
+    param[1, 2] = value
+    flags = np.zeros(param.shape, bool)
+    flags[1, 2] = flagged
+    chain = open_chain(index, write_table(tmp_path / "t", made.path, kind, {0: {"param": param, "flag": flags}}))
+    factors = chain.factors(0, rows_of(index, 0))
+    assert np.isfinite(factors.inverse).all()
+    assert np.isfinite(factors.weight).all()
+    assert factors.bad[1:, 2].all()
+    assert not np.delete(factors.bad, 2, axis=1).any()
+    assert bool(chain.notes) == (not flagged)
+
+
+def test_gains_of_zero_count_as_flagged(made: Planted, index: MSIndex, tmp_path: Path) -> None:
+    chain = open_chain(index, write_table(tmp_path / "G", made.path, "G Jones", {0: constant([0])}))
+    factors = chain.factors(0, rows_of(index, 0))
+    assert factors.bad.all()
+    assert (factors.inverse == 1).all()
+    assert "8 solutions of spw 0 are 0 or not finite" in chain.notes[0]
+
+
 def test_no_table_is_neutral(index: MSIndex) -> None:
     chain = open_chain(index)
     assert not chain
@@ -268,7 +311,12 @@ def test_no_table_is_neutral(index: MSIndex) -> None:
 
 def test_lists_too_long_and_wrong_tables(made: Planted, index: MSIndex, tmp_path: Path) -> None:
     g = write_table(tmp_path / "G", made.path, "G Jones", {0: constant([2])})
-    for name, value in (("gainfield", ["", "CAL0"]), ("interp", ["", "nearest"]), ("spwmap", [[0], [0]]), ("calwt", [True, True])):
+    for name, value in (
+        ("gainfield", ["", "CAL0"]),
+        ("interp", ["", "nearest"]),
+        ("spwmap", [[0], [0]]),
+        ("calwt", [True, True]),
+    ):
         with pytest.raises(ParameterError, match=f"{name} has 2 entries for 1 tables"):
             open_chain(index, g, **{name: value})
     with pytest.raises(CalTableError, match="absent does not exist"):
@@ -276,5 +324,5 @@ def test_lists_too_long_and_wrong_tables(made: Planted, index: MSIndex, tmp_path
     with pytest.raises(ParameterError, match="spline"):
         open_chain(index, g, interp="spline")  # CASA crashes
     edit(f"{g}/ANTENNA", "NAME", lambda names: ["X01", *names[1:]])
-    with pytest.raises(CalTableError, match="other antennas than those of .*X01 instead of DV00"):
+    with pytest.raises(CalTableError, match=r"other antennas than those of .*X01 instead of DV00"):
         open_chain(index, g)

@@ -166,12 +166,13 @@ def test_pulls(gaintype: str, calmode: str, solint: str, per: Any, tmp_path: Pat
     [("scan", "field", 2), ("scan,field", "all", 1), ("field", "scan", 30), ("spw", "scan", 30), ("obs", "scan", 30)],
 )
 @pytest.mark.parametrize("gaintype", ["G", "T"])
-def test_combine(gaintype: str, combine: str, per: str, slots: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calmode", ["ap", "p", "a"])
+def test_combine(calmode: str, gaintype: str, combine: str, per: str, slots: int, tmp_path: Path) -> None:
     scans = tuple((n % 2, 2) for n in range(30))
     plan = Plan(
         nant=20, scans=scans, per=per, common=gaintype == "T", same_spw="spw" in combine, sigma=0.3, autos=False, seed=3
     )
-    truth, table = solved(plan, tmp_path, gaintype=gaintype, combine=combine)
+    truth, table = solved(plan, tmp_path, gaintype=gaintype, combine=combine, calmode=calmode)
     assert sorted(table.spws) == ([0] if "spw" in combine else [0, 1])
     found = table.spws[0]
     assert found.shape[0] == slots
@@ -180,7 +181,27 @@ def test_combine(gaintype: str, combine: str, per: str, slots: int, tmp_path: Pa
     if "spw" in combine:  # the bandwidth's centre of all windows
         centre = np.concatenate([window.freq for window in plan.windows]).mean()
         np.testing.assert_allclose(found.freq, [centre])
-    assert_standard_normal(pulls(truth, table, "ap"))
+    assert_standard_normal(pulls(truth, table, calmode))
+
+
+def test_order_of_the_antennas_of_a_baseline(tmp_path: Path) -> None:
+    """Rows may name the later antenna first, with conjugate data; also where ANTENNA2 is the refant of a delay."""
+    delays = np.random.default_rng(5).uniform(-4e-9, 4e-9, (8, 2))
+    truth = plant(tmp_path / "a.ms", Plan(delays=delays, autos=False, windows=(Window(33),)))
+    names = [str(tmp_path / name) for name in ("G", "K", "G2", "K2")]
+    for name, gaintype in zip(names[:2], "GK", strict=True):
+        gaincal(truth.path, name, gaintype=gaintype, refant="DV03")
+    odd = np.arange(len(get(truth.path, "TIME"))) % 2 == 1
+    first, second = get(truth.path, "ANTENNA1"), get(truth.path, "ANTENNA2")
+    edit(truth.path, "ANTENNA1", lambda _: np.where(odd, second, first))
+    edit(truth.path, "ANTENNA2", lambda _: np.where(odd, first, second))
+    edit(truth.path, "DATA", lambda data: np.where(odd[:, None, None], data.conj(), data))
+    for name, gaintype in zip(names[2:], "GK", strict=True):
+        gaincal(truth.path, name, gaintype=gaintype, refant="DV03")
+    for before, after in zip(names[:2], names[2:], strict=True):
+        one, other = casa.read(before).spws[0], casa.read(after).spws[0]
+        np.testing.assert_allclose(one.param, other.param, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(one.flag, other.flag)
 
 
 @pytest.mark.parametrize("solint", ["int", "inf", "12s"])
@@ -331,7 +352,9 @@ def test_flex_takes_an_alternate_and_does_not_jump(tmp_path: Path) -> None:
     found = casa.read(str(tmp_path / "G")).spws[0]
     assert found.refant[:, 1].tolist() == [0, 3, 3]  # the preferred one returns when it was good twice (CASA, too)
     np.testing.assert_allclose(np.angle(found.param[0, 0]), 0, atol=1e-6)
-    np.testing.assert_allclose(np.angle(found.param[:, 3]), np.angle(found.param[[0], 3]) + np.zeros((3, 1, 1)), atol=1e-6)
+    np.testing.assert_allclose(
+        np.angle(found.param[:, 3]), np.angle(found.param[[0], 3]) + np.zeros((3, 1, 1)), atol=1e-6
+    )
     assert found.flag[1, 0].all()
     assert not np.delete(found.flag, 0, axis=1).any()
 

@@ -287,10 +287,10 @@ def write(table: CalTable, path: str, ms_path: str, overwrite: bool = False) -> 
     missing = [name for name in SUBTABLES[1:] if not os.path.isdir(os.path.join(ms_path, name))]
     if missing:
         raise CalTableError(f"{ms_path} has no subtable {', '.join(missing)}, which {path} would copy")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         _write_main(table, temporary)
         _write_subtables(table, temporary, ms_path)
         _put_in_place(temporary, path)

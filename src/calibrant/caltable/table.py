@@ -185,15 +185,19 @@ def _joined(one: SpwSolutions, other: SpwSolutions, where: str) -> SpwSolutions:
             f"{where}: solutions of spw {one.spw} for {one.shape[2]} channels at {one.freq.mean() / 1e9:.6g} GHz; "
             f"{other.shape[2]} at {other.freq.mean() / 1e9:.6g} GHz cannot be added: select the same channels"
         )
-    keys = [set(zip(*(getattr(s, name).tolist() for name in ("time", "field", "scan", "obs")), strict=True)) for s in (one, other)]
-    if keys[0] & keys[1]:
-        raise CalTableError(f"{where} has solutions of spw {one.spw} at {len(keys[0] & keys[1])} of these times already")
+    twice = _slot_keys(one) & _slot_keys(other)
+    if twice:
+        raise CalTableError(f"{where} has solutions of spw {one.spw} at {len(twice)} of these times already")
     arrays: dict[str, Any] = {}
     for name in _SLOT_ARRAYS:
         a, b = (_slot_array(s, name) for s in (one, other))
         arrays[name] = None if a is None or b is None else np.concatenate([a, b])
     joined = replace(one, **arrays)
     return joined.slots(np.argsort(joined.time, kind="stable"))
+
+
+def _slot_keys(s: SpwSolutions) -> set[tuple[float, ...]]:
+    return set(zip(s.time.tolist(), s.field.tolist(), s.scan.tolist(), s.obs.tolist(), strict=True))
 
 
 def _slot_array(s: SpwSolutions, name: str) -> NDArray[Any] | None:

@@ -8,6 +8,7 @@ memory costs more than the data (page faults): copy what you keep.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from calibrant.errors import MeasurementSetError
 from calibrant.ms.index import MSIndex
+from calibrant.ms.journal import SUFFIX
 from calibrant.ms.tables import open_table
 from calibrant.ms.tiles import TileColumn, open_tiles
 
@@ -136,9 +138,12 @@ class ChunkReader:
             fill(self._table, name, plan.rows, out)
         except RuntimeError as error:
             first, last = plan.rows[0], plan.rows[-1]
+            killed = os.path.exists(self.index.path + SUFFIX)
+            hint = "the MeasurementSet may be truncated: copy it again"
+            if killed:
+                hint = "a task that writes it did not reach its end: run that again"
             raise MeasurementSetError(
-                f"{self.index.path}: column {name} cannot be read in rows {first} to {last} ({error}); "
-                "the MeasurementSet may be truncated: copy it again"
+                f"{self.index.path}: column {name} cannot be read in rows {first} to {last} ({error}); {hint}"
             ) from None
         return out
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from calibrant.caltable.table import CalTable
 from calibrant.errors import MeasurementSetError, SolveError
+from calibrant.ms.index import MSIndex
 from calibrant.pipeline import judge, outliers, solutions
 from calibrant.pipeline.observation import Observed
 from calibrant.pipeline.refant import rank_antennas
@@ -148,7 +149,7 @@ class Job:
         from calibrant.tasks.listobs import listobs
 
         path = self.run.path("listobs.txt")
-        listed = self.run.do("list", "what was observed", listobs, vis=self.run.ms, listfile=path)
+        listed = self.run.do("list", "what was observed", listobs, vis=self.run.ms, listfile=path, overwrite=True)
         self.result.listobs = listed.summary()
 
     def flag_a_priori(self) -> None:
@@ -406,6 +407,10 @@ class Job:
         if not self.roles.target:
             self.result.notes.append("no target: nothing was split")
             return
+        shares = self.run.flags[-1].by_field
+        if all(shares.get(self.run.index.fields.name[f], 1.0) >= 1.0 for f in self.roles.target):
+            self.result.notes.append("the target is flagged throughout: nothing was split")
+            return
         self.result.target_ms = self.run.path("target.ms")
         self.run.do("split", "the calibrated target", split, vis=self.run.ms, outputvis=self.result.target_ms,
                     field=self.fields(self.roles.target), spw=self.seen.spw, datacolumn="corrected", keepflags=False,
@@ -438,7 +443,5 @@ class Job:
                     freq = float(index.spws[spw].freq.mean())
                     fluxes.append(Flux(index.fields.name[field], spw, freq, value, 0.0, "standard"))
         if self.flux_result is not None:
-            fluxes += [
-                Flux(f.field_name, f.spw, f.freq, f.flux, f.error, "fluxscale") for f in self.flux_result.fluxes
-            ]
+            fluxes += [Flux(f.field_name, f.spw, f.freq, f.flux, f.error, "fluxscale") for f in self.flux_result.fluxes]
         return fluxes

@@ -107,9 +107,7 @@ def _count(counts: dict[tuple[int, int], NDArray[np.int64]], key: tuple[int, int
     counts[key] = counts.get(key, np.zeros(NBIN, np.int64)) + histogram
 
 
-def _limit(
-    key: tuple[int, int], flux: float, residual: NDArray[np.int64], amplitude: NDArray[np.int64]
-) -> Limit:
+def _limit(key: tuple[int, int], flux: float, residual: NDArray[np.int64], amplitude: NDArray[np.int64]) -> Limit:
     edges = 10 ** np.linspace(*DECADES, NBIN + 1)
     total = np.cumsum(residual)
     median = edges[int(np.searchsorted(total, 0.5 * total[-1])) + 1]

@@ -59,9 +59,7 @@ def failed_solutions(name: str, table: CalTable, observed: NDArray[np.bool_]) ->
     for outcome, count in sorted(counts.items(), key=lambda item: -item[1]):
         names, spws, example = where[outcome]
         result.append(
-            FailedSolutions(
-                os.path.basename(name), SENTENCES[outcome], count, sorted(names), sorted(spws), example
-            )
+            FailedSolutions(os.path.basename(name), SENTENCES[outcome], count, sorted(names), sorted(spws), example)
         )
     return result
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.solve.compiler import njit
+from calibrant.solve.compiler import kernel
 from calibrant.solve.outcome import Outcome
 
 NO_DATA = int(Outcome.NO_DATA)
@@ -65,7 +65,12 @@ def solve_gains(
     outcome = np.zeros((nsolve, nant, npar), np.uint8)
     chi2 = np.zeros(nsolve)
     a, b = _for_calmode(numerator, norm, calmode)
-    _solve(a, b, ant1, ant2, minblperant, guess_refant, common, gain, error, snr, outcome, chi2)
+    nbl = len(ant1)
+    _solve(
+        a, b, ant1, ant2, minblperant, guess_refant, common, gain, error, snr, outcome, chi2,
+        np.empty(nbl, np.complex128), np.empty(nbl), np.empty(nant, np.uint8), np.empty(nant, np.int64),
+        np.empty(nant, np.complex128), np.empty((2, nant)),
+    )  # fmt: skip
     if calmode == "p":
         gain /= np.abs(gain)
     elif calmode == "a":
@@ -89,11 +94,10 @@ def _for_calmode(
     return numerator * scale, size * scale
 
 
-@njit("uint8[::1](float64[:,::1],int64[::1],int64[::1],int64,int64)", cache=True, nogil=True)
-def _usable_antennas(b, ant1, ant2, nant, minblperant):  # type: ignore[no-untyped-def]
-    """0: no data, 1: too few baselines (counted again after each removal), 2: usable."""
-    state = np.zeros(nant, np.uint8)
-    count = np.zeros(nant, np.int64)
+def _usable_antennas(b, ant1, ant2, minblperant, state, count):  # type: ignore[no-untyped-def]
+    """state (nant,): 0 no data, 1 too few baselines (counted again after each removal), 2 usable."""
+    nant = len(state)
+    state[:] = 0
     for k in range(len(ant1)):
         if b[k].sum() > 0:
             state[ant1[k]] = 2
@@ -110,47 +114,46 @@ def _usable_antennas(b, ant1, ant2, nant, minblperant):  # type: ignore[no-untyp
             if state[i] == 2 and count[i] < max(minblperant, 1):
                 state[i] = 1
                 changed = True
-    return state
 
 
-@njit("void(complex128[::1],float64[::1],int64[::1],int64[::1],int64,complex128[:])", cache=True, nogil=True)
-def _guess(a, b, ant1, ant2, refant, g):  # type: ignore[no-untyped-def]
+def _guess(a, b, ant1, ant2, refant, g, weight):  # type: ignore[no-untyped-def]
     """Phases from the baselines to `refant` (or to the best connected antenna), one common amplitude."""
-    nant = len(g)
-    weight = np.zeros(nant)
+    weight[:] = 0
     total_a, total_b = 0.0, 0.0
     for k in range(len(a)):
         if b[k] > 0:
             weight[ant1[k]] += b[k]
             weight[ant2[k]] += b[k]
-            total_a += np.abs(a[k])
+            total_a += _size(a[k])
             total_b += b[k]
     if total_b == 0:
         return
-    ref = refant if weight[refant] > 0 else int(np.argmax(weight))
+    ref = refant
+    if weight[refant] <= 0:
+        for i in range(len(g)):
+            if weight[i] > weight[ref]:
+                ref = i
     amplitude = np.sqrt(total_a / total_b)
-    for i in range(nant):
+    for i in range(len(g)):
         g[i] = amplitude
     for k in range(len(a)):
-        if b[k] > 0 and np.abs(a[k]) > 0:
-            phase = a[k] / np.abs(a[k])
+        if b[k] > 0 and _size(a[k]) > 0:
+            phase = a[k] / _size(a[k])
             if ant2[k] == ref:
                 g[ant1[k]] = amplitude * phase
             elif ant1[k] == ref:
                 g[ant2[k]] = amplitude * np.conj(phase)
 
 
-@njit(
-    "boolean(complex128[::1],float64[::1],int64[::1],int64[::1],int64,complex128[:])",
-    cache=True,
-    nogil=True,
-)
-def _iterate(a, b, ant1, ant2, refant, g):  # type: ignore[no-untyped-def]
+def _size(z):  # type: ignore[no-untyped-def]
+    """|z| without a call of the C library."""
+    return np.sqrt(z.real * z.real + z.imag * z.imag)
+
+
+def _iterate(a, b, ant1, ant2, refant, g, num, den):  # type: ignore[no-untyped-def]
     """Iterate g in place to the minimum of chi2; True if it converged."""
     nant = len(g)
-    _guess(a, b, ant1, ant2, refant, g)
-    num = np.empty(nant, np.complex128)
-    den = np.empty(nant, np.float64)
+    _guess(a, b, ant1, ant2, refant, g, den)
     for step in range(MAX_ITERATIONS):
         num[:] = 0
         den[:] = 0
@@ -178,19 +181,21 @@ def _iterate(a, b, ant1, ant2, refant, g):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(
-    "void(complex128[:,:,::1],float64[:,:,::1],int64[::1],int64[::1],int64,int64,boolean,"
-    "complex128[:,:,::1],float64[:,:,::1],float64[:,:,::1],uint8[:,:,::1],float64[::1])",
-    cache=True,
-    nogil=True,
-)
-def _solve(a, b, ant1, ant2, minblperant, refant, common, gain, error, snr, outcome, chi2):  # type: ignore[no-untyped-def]
+@kernel(
+    "complex128[:,:,:]", "float64[:,:,:]", "int64[:]", "int64[:]", "int64", "int64", "bool", "complex128[:,:,:]",
+    "float64[:,:,:]", "float64[:,:,:]", "uint8[:,:,:]", "float64[:]", "complex128[:]", "float64[:]", "uint8[:]",
+    "int64[:]", "complex128[:]", "float64[:,:]", helpers=(_size, _usable_antennas, _guess, _iterate),
+)  # fmt: skip
+def _solve(  # type: ignore[no-untyped-def]
+    a, b, ant1, ant2, minblperant, refant, common, gain, error, snr, outcome, chi2,
+    sum_a, sum_b, usable, count, num, work,
+):  # fmt: skip
+    """Solve all intervals; arrays from sum_a on are scratch (see `solve_gains` for the rest)."""
     nsolve, nbl, npol = a.shape
     nant, npar = gain.shape[1], gain.shape[2]
-    sum_a = np.empty(nbl, np.complex128)
-    sum_b = np.empty(nbl, np.float64)
+    hess, den = work[0], work[1]
     for n in range(nsolve):
-        usable = _usable_antennas(b[n], ant1, ant2, nant, minblperant)
+        _usable_antennas(b[n], ant1, ant2, minblperant, usable, count)
         chi, nvis, nok = 0.0, 0, 0
         for par in range(npar):
             for k in range(nbl):
@@ -201,8 +206,8 @@ def _solve(a, b, ant1, ant2, minblperant, refant, common, gain, error, snr, outc
                         sum_a[k] += a[n, k, q]
                         sum_b[k] += b[n, k, q]
             g = gain[n, :, par]
-            converged = _iterate(sum_a, sum_b, ant1, ant2, refant, g)
-            hess = np.zeros(nant)
+            converged = _iterate(sum_a, sum_b, ant1, ant2, refant, g, num, den)
+            hess[:] = 0
             for k in range(nbl):
                 if sum_b[k] > 0:
                     i, j = ant1[k], ant2[k]
@@ -234,4 +239,4 @@ def _solve(a, b, ant1, ant2, minblperant, refant, common, gain, error, snr, outc
                     continue
                 error[n, i, par] = np.sqrt(2 * k2 / hess_i)
                 # a perfect fit has no scatter; keep its SNR finite
-                snr[n, i, par] = min(np.abs(gain[n, i, par]) / max(error[n, i, par], 1e-30), 1e9)
+                snr[n, i, par] = min(_size(gain[n, i, par]) / max(error[n, i, par], 1e-30), 1e9)

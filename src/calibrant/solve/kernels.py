@@ -1,4 +1,4 @@
-"""Kernels over visibilities: each runs once over a chunk, without the GIL, at memory speed.
+"""Kernels over visibilities: each runs once over a chunk, without the GIL, at memory speed (compiled: `compiler`).
 
 Shapes: vis (nrow, nchan, ncorr) complex64; `bad` (nrow, nchan) unsigned, non-zero = flagged (all correlations of a
 channel together: FLAG seen as one integer); weight (nrow, 1 or nchan, ncorr) float32; model (nmodel, nchan, ncorr)
@@ -10,28 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibrant.solve.compiler import njit
+from calibrant.solve.compiler import kernel
 
 # reassociation lets reductions be vectorised; NaN keeps its meaning because it marks bad data
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 HUGE = np.finfo(np.float32).max
 
-_VIS = "complex64[:,:,::1]"
-_BAD = ("uint8[:,::1]", "uint16[:,::1]", "uint32[:,::1]")
-_WEIGHT = "float32[:,:,::1]"
-_MODEL = "complex64[:,:,::1]"
-_INTS = "int64[::1]"
+_VIS = _MODEL = "complex64[:,:,:]"
+_BAD = ("uint8[:,:]", "uint16[:,:]", "uint32[:,:]")
+_WEIGHT = "float32[:,:,:]"
+_ROWS = "int64[:]"
 
 
-@njit(
-    [
-        f"void({_VIS},{bad},{_WEIGHT},{_MODEL},{_INTS},{_INTS},int64[:,::1],complex128[:,::1],float64[:,::1])"
-        for bad in _BAD
-    ],
-    cache=True,
-    nogil=True,
-    fastmath=FAST,
-)
+@kernel(_VIS, _BAD, _WEIGHT, _MODEL, _ROWS, _ROWS, "int64[:,:]", "complex128[:,:]", "float64[:,:]", fastmath=FAST)
 def row_sums(vis, bad, weight, model, which, hands, ranges, numerator, norm):  # type: ignore[no-untyped-def]
     """A = sum_ch w V conj(M) and B = sum_ch w |M|^2 of every row and hand, over channel `ranges` [first, end).
 
@@ -69,16 +60,10 @@ def row_sums(vis, bad, weight, model, which, hands, ranges, numerator, norm):  #
             norm[row, p] = factor * mm
 
 
-@njit(
-    [
-        f"void({_VIS},{bad},{_WEIGHT},{_MODEL},{_INTS},{_INTS},{_INTS},{_INTS},{_INTS},"
-        "complex128[:,:,:,::1],float64[:,:,:,::1],float64[::1])"
-        for bad in _BAD
-    ],
-    cache=True,
-    nogil=True,
-    fastmath=FAST,
-)
+@kernel(
+    _VIS, _BAD, _WEIGHT, _MODEL, _ROWS, _ROWS, _ROWS, _ROWS, _ROWS, "complex128[:,:,:,:]", "float64[:,:,:,:]",
+    "float64[:]", fastmath=FAST,
+)  # fmt: skip
 def channel_sums(vis, bad, weight, model, which, hands, bins, cell, baseline, numerator, norm, total):  # type: ignore[no-untyped-def]
     """Add w V conj(M) and w |M|^2 of every channel to the sums of the row's cell, baseline and channel bin.
 
@@ -111,12 +96,7 @@ def channel_sums(vis, bad, weight, model, which, hands, bins, cell, baseline, nu
         total[row] = sum_row
 
 
-@njit(
-    f"void({_VIS},complex64[:,:,:,::1],{_INTS},{_INTS},{_INTS},int64[:,::1],{_VIS})",
-    cache=True,
-    nogil=True,
-    fastmath=FAST,
-)
+@kernel(_VIS, "complex64[:,:,:,:]", _ROWS, _ROWS, _ROWS, "int64[:,:]", _VIS, fastmath=FAST)
 def correct(vis, inverse, slot, ant1, ant2, product, out):  # type: ignore[no-untyped-def]
     """out = V / (J_i,p conj(J_j,q)), given inverse = 1/J (nslot, nant, 1 or nchan, 2).
 
@@ -145,11 +125,7 @@ def correct(vis, inverse, slot, ant1, ant2, product, out):  # type: ignore[no-un
                     o[row, ch, 2 * c + 1] = re * gi + im * gr
 
 
-@njit(
-    f"int64(boolean[:,:,::1],boolean[:,:,:,::1],{_INTS},{_INTS},{_INTS},int64[:,::1])",
-    cache=True,
-    nogil=True,
-)
+@kernel("bool[:,:,:]", "bool[:,:,:,:]", _ROWS, _ROWS, _ROWS, "int64[:,:]", returns=True)
 def spread_flags(flag, bad, slot, ant1, ant2, product):  # type: ignore[no-untyped-def]
     """Flag correlation pq where the solution of (i, p) or of (j, q) is bad; count what is newly flagged.
 
@@ -168,7 +144,7 @@ def spread_flags(flag, bad, slot, ant1, ant2, product):  # type: ignore[no-untyp
     return count
 
 
-@njit(f"void(float32[:,::1],float32[:,:,::1],{_INTS},{_INTS},{_INTS},int64[:,::1])", cache=True, nogil=True)
+@kernel("float32[:,:]", "float32[:,:,:]", _ROWS, _ROWS, _ROWS, "int64[:,:]")
 def scale_weights(weight, factor, slot, ant1, ant2, product):  # type: ignore[no-untyped-def]
     """weight_pq *= c_i,p c_j,q in place; weight (nrow, ncorr), factor (nslot, nant, 2)."""
     for row in range(weight.shape[0]):

@@ -8,7 +8,7 @@ of the product of all Jones terms, the factors of the weights, and which of them
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -238,7 +238,9 @@ class Chain:
                 after = flags_change(solutions) and not applied.time_interp.startswith("nearest")
                 on_data = None if after else interpolate_frequency(solutions, data_freq, applied.freq_interp, notes)
             applied.notes += [f"{applied.path}: {note}" for note in notes]
-            scale = float(data_freq.mean() / solutions.freq.mean()) if table_spw != spw else 1.0
+            # a combined table lies at a frequency of its own, also for the spw whose number it bears
+            elsewhere = table_spw != spw or not applied.term.channelized
+            scale = float(data_freq.mean() / solutions.freq.mean()) if elsewhere else 1.0
             constant = len(solutions.time) == 1 and not applied.term.needs_direction
             applied._prepared[key] = Prepared(solutions, on_data, constant, scale)
         return applied._prepared[key]
@@ -350,4 +352,20 @@ def _open(
     if 1 < len(spwmap) < nspw:
         spwmap = spwmap + list(range(len(spwmap), nspw))
     time_interp, freq_interp = parse_interp(interp)
-    return AppliedTable(path, table, TERMS[table.kind], gainfield, time_interp, freq_interp, spwmap, calwt)
+    notes: list[str] = []
+    table = replace(table, spws={spw: _usable(path, sol, notes) for spw, sol in table.spws.items()})
+    return AppliedTable(path, table, TERMS[table.kind], gainfield, time_interp, freq_interp, spwmap, calwt, notes)
+
+
+def _usable(path: str, solutions: SpwSolutions, notes: list[str]) -> SpwSolutions:
+    """Values that cannot be divided by (not finite, gains of 0) flagged and out of the way; new ones are noted."""
+    param = solutions.param
+    gain = np.iscomplexobj(param)
+    bad = ~np.isfinite(param) | (gain & (param == 0))
+    if not bad.any():
+        return solutions
+    count = int((bad & ~solutions.flag).sum())
+    if count:
+        notes.append(f"{path}: {count} solutions of spw {solutions.spw} are 0 or not finite, taken as flagged")
+    value = param.dtype.type(1 if gain else 0)
+    return replace(solutions, param=np.where(bad, value, param), flag=solutions.flag | bad)

@@ -168,9 +168,13 @@ def _refants(index: MSIndex, names: str) -> list[int]:
 
 
 def check_output(path: str, overwrite: bool, dry_run: bool) -> None:
-    """Raise ExistsError where `path` exists and may not be replaced."""
+    """Raise ExistsError where `path` exists and may not be replaced; what is no calibration table never is."""
+    from calibrant.caltable import casa
+
     if os.path.exists(path) and not overwrite and not dry_run:
         raise ExistsError(f"{path} exists; give --overwrite to replace it, or another name")
+    if not dry_run:
+        casa.check_output(path, overwrite)
 
 
 def _write(table: CalTable, path: str, vis: str, overwrite: bool) -> None:
