@@ -564,3 +564,29 @@ def test_solving_does_not_touch_the_measurement_set(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in Path(truth.path).rglob("*") if path.is_file()} == applycal_free
     applycal(truth.path, gaintable=str(tmp_path / "G"), dry_run=True)
     assert {path: path.read_bytes() for path in Path(truth.path).rglob("*") if path.is_file()} == applycal_free
+
+
+def test_sigma_spectrum_weighs_channels(tmp_path: Path) -> None:
+    """Two channels are ruined; with a SIGMA_SPECTRUM that says so the gains are as good as without them."""
+    from calibrant.ms.writer import MSWriter
+
+    truth = plant(tmp_path / "a.ms", nant=6, windows=(Window(8),), scans=((0, 5),), flux=(1.0,), sigma=0.05)
+    rows = np.arange(len(get(truth.path, "TIME")))
+    ruined = get(truth.path, "DATA").copy()
+    rng = np.random.default_rng(0)
+    ruined[:, 2:4] += 5 * (rng.normal(size=ruined[:, 2:4].shape) + 1j * rng.normal(size=ruined[:, 2:4].shape))
+    edit(truth.path, "DATA", lambda values: ruined)
+    gaincal(truth.path, str(tmp_path / "flat.cal"), refant="0")
+    sigma = np.repeat(get(truth.path, "SIGMA")[:, None, :], 8, axis=1)
+    sigma[:, 2:4] *= 100
+    with MSWriter(truth.path, task="test") as writer:
+        writer.ensure_column("SIGMA_SPECTRUM")
+        writer.put("SIGMA_SPECTRUM", rows, sigma.astype(np.float32))
+    gaincal(truth.path, str(tmp_path / "weighed.cal"), refant="0")
+    planted = referenced(truth.gain[0][:1, :, 0])
+    errors = []
+    for name in ("flat.cal", "weighed.cal"):
+        found = referenced(casa.read(str(tmp_path / name)).spws[0].param[:, :, 0])
+        errors.append(np.sqrt(np.mean(np.abs(found - planted) ** 2)))
+    assert errors[1] < 0.1 * errors[0]
+    assert errors[1] < 2 * 0.05 / np.sqrt(5 * 6 * 5)

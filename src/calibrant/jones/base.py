@@ -26,7 +26,7 @@ class JonesTerm(ABC):
     kind: the name in CASA's tables (VisCal). order: place in the measurement equation, small = near the correlator.
     real: parameters are real (FPARAM). channelized: parameters depend on frequency and are interpolated in it.
     weighs_channels: in a solve, weights are scaled by channel. needs_direction: depends on where the source stands.
-    every_spw: the table's one spectral window serves all.
+    every_spw: the table's one spectral window serves all. flat: the factors do not depend on frequency.
     """
 
     kind: str
@@ -36,6 +36,7 @@ class JonesTerm(ABC):
     needs_direction: bool = False
     every_spw: bool = False
     weighs_channels: bool = False
+    flat: bool = False
 
     @abstractmethod
     def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:

@@ -19,6 +19,7 @@ class Gain(JonesTerm):
 
     kind = "G Jones"
     order = 50
+    flat = True
 
     def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
         return both_receptors(param).astype(np.complex128)
@@ -32,6 +33,7 @@ class Tropo(JonesTerm):
 
     kind = "T Jones"
     order = 120
+    flat = True
 
     def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
         return both_receptors(param).astype(np.complex128)

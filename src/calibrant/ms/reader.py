@@ -184,6 +184,20 @@ def fill(tab: Any, column: str, rows: NDArray[np.int64], out: NDArray[Any]) -> N
             tab.getcolnp(column, out[start : start + length], int(rows[start]), length, 1)
 
 
+def has_cells(index: MSIndex, column: str, rows: NDArray[np.int64]) -> bool:
+    """Whether an optional column exists and its cells in these rows are filled with the shape of DATA."""
+    if column not in index.columns or len(rows) == 0:
+        return False
+    tab = open_table(index.path)
+    ddids, first = np.unique(index.ddid[rows], return_index=True)
+    filled = all(
+        tab.iscelldefined(column, row) and np.shape(tab.getcell(column, row)) == cell_shape(index, ddid)
+        for ddid, row in zip(ddids.tolist(), rows[first].tolist(), strict=True)
+    )
+    tab.close()
+    return filled
+
+
 def read_chunks(
     index: MSIndex, rows: NDArray[np.int64], columns: Sequence[str], *, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[Chunk]:

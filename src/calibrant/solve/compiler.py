@@ -39,7 +39,9 @@ _engines: list[Any] = []  # loaded code lives as long as its engine
 class Kernel:
     """A compiled function with one or more signatures; call it with arrays and scalars."""
 
-    def __init__(self, function: Callable[..., Any], signatures: list[tuple[str, ...]], options: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], signatures: list[tuple[str, ...]], options: dict[str, Any]
+    ) -> None:
         functools.update_wrapper(self, function)
         self.python = function
         self._signatures = [tuple(_parse(word) for word in words) for words in signatures]
@@ -125,12 +127,13 @@ def _file_name(function: Callable[..., Any], signature: tuple[tuple[str, int], .
     digest = hashlib.sha256(_machine())
     with open(sys.modules[function.__module__].__file__ or "", "rb") as source:
         digest.update(source.read())
-    settled = [
-        (key, sorted(getattr(item, "__name__", str(item)) for item in value) if isinstance(value, set | tuple) else value)
-        for key, value in sorted(options.items())
-    ]
-    digest.update(repr((function.__qualname__, signature, settled)).encode())
+    words = {key: value if isinstance(value, bool) else _names(value) for key, value in sorted(options.items())}
+    digest.update(repr((function.__qualname__, signature, words)).encode())
     return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}-{digest.hexdigest()[:24]}.kernel"
+
+
+def _names(items: Iterable[Any]) -> list[str]:
+    return sorted(getattr(item, "__name__", str(item)) for item in items)
 
 
 @functools.cache

@@ -99,6 +99,7 @@ def applycal(
         calibrant applycal obs.ms --field TARGET --gaintable band.bcal,phase.gcal,flux.gcal --gainfield ,J0006,J0006
     """
     from calibrant.ms.index import open_index
+    from calibrant.ms.reader import has_cells
     from calibrant.ms.selection import select
     from calibrant.tasks.chain import open_chain
 
@@ -109,7 +110,7 @@ def applycal(
         observation=observation,
     )  # fmt: skip
     weights = calwt if isinstance(calwt, bool) else list(calwt)
-    spectral = _has_values(index, "WEIGHT_SPECTRUM", chosen.rows)
+    spectral = has_cells(index, "WEIGHT_SPECTRUM", chosen.rows)
     chain = open_chain(index, gaintable, gainfield, interp, spwmap, weights, spectral_weights=spectral)
     chain.prepare(chosen.rows)
     mode = applymode or "calflag"
@@ -119,18 +120,6 @@ def applycal(
     if dry_run or mode == "trial":
         return job.result(vis, dry_run=True)
     return job.run(vis, fingerprint, flagbackup and "flag" in mode)
-
-
-def _has_values(index: MSIndex, column: str, rows: NDArray[np.int64]) -> bool:
-    """Whether an optional column exists and has cells in these rows."""
-    from calibrant.ms.tables import open_table
-
-    if column not in index.columns:
-        return False
-    tab = open_table(index.path)
-    defined = bool(tab.iscelldefined(column, int(rows[0])))
-    tab.close()
-    return defined
 
 
 @dataclass

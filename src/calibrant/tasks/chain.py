@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from calibrant.jones import JonesTerm
 
 
+WHOLE_SIZE = 1 << 18
+"""Times x antennas up to which gains that do not depend on frequency are kept for the whole observation."""
+
+
 @dataclass(frozen=True)
 class Factors:
     """slot (nrow,): slot of every row. inverse (nslot, nant, 1 or nchan, 2) complex64: 1/J. weight (nslot, nant, 2)
@@ -130,6 +134,7 @@ class Chain:
         self.tables = sorted(tables, key=lambda t: t.term.order)
         self._solving = solving
         self._spectral_weights = spectral_weights
+        self._whole: dict[tuple[int, int], Factors | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self.tables)
@@ -154,6 +159,8 @@ class Chain:
     def factors(self, spw: int, rows: NDArray[np.int64]) -> Factors:
         """What the tables say for these rows of one spectral window (see `Factors`)."""
         fields = self.index.field[rows]
+        if (fields == fields[0]).all() and (whole := self._whole_observation(spw, int(fields[0]))) is not None:
+            return replace(whole, slot=self.index.time_id[rows].astype(np.int64))
         time_id = self.index.time_id[rows]
         key = time_id.astype(np.int64) * (int(fields.max()) + 1) + fields
         starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
@@ -167,6 +174,19 @@ class Chain:
             mine = np.flatnonzero(slot_field == field_id)
             parts.append((mine, self._fold(spw, int(field_id), slot_time[mine])))
         return _join(slot, len(distinct), parts)
+
+    def _whole_observation(self, spw: int, field_id: int) -> Factors | None:
+        """Factors at all times of the MS, made once, where they are small because no term depends on frequency."""
+        key = (spw, field_id)
+        if key not in self._whole:
+            times, nant = self.index.times, len(self.index.antennas)
+            flat = all(table.term.flat for table in self.tables)
+            made = None
+            if flat and len(times) * nant <= WHOLE_SIZE:
+                everything = np.arange(len(times))
+                made = _join(everything, len(times), [(everything, self._fold(spw, field_id, times))])
+            self._whole[key] = made
+        return self._whole[key]
 
     def _fold(self, spw: int, field_id: int, times: NDArray[np.float64]) -> _Folded:
         nant = len(self.index.antennas)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from calibrant.errors import ParameterError, SelectionError, SolveError
 from calibrant.ms.index import MSIndex
-from calibrant.ms.reader import Chunk, map_chunks, plan_chunks
+from calibrant.ms.reader import Chunk, has_cells, map_chunks, plan_chunks
 from calibrant.progress import progress
 from calibrant.tasks.chain import Chain
 from calibrant.tasks.intervals import Cells, Solint, plan_cells
@@ -287,7 +287,9 @@ class Pass:
         ddids = np.unique(self.index.ddid[self.rows]).tolist()
         present = np.unique(self.index.field[self.rows])
         models = {ddid: row_models(self.index, ddid, present.tolist()) for ddid in ddids}
-        columns = ["DATA", "FLAG", sigma_column(self.index)]
+        columns = ["DATA", "FLAG", "SIGMA"]
+        if has_cells(self.index, "SIGMA_SPECTRUM", self.rows):
+            columns.append("SIGMA_SPECTRUM")
         if any((model.model_of_field[present] < 0).any() for model in models.values()):
             columns.append("MODEL_DATA")
         time_column = "TIME_CENTROID" if "TIME_CENTROID" in self.index.columns else "TIME"
@@ -365,11 +367,6 @@ class Pass:
         )
 
 
-def sigma_column(index: MSIndex) -> str:
-    """The column of the data's standard deviations; solvers start from it as CASA's do, not from WEIGHT."""
-    return "SIGMA"
-
-
 @dataclass
 class Preparation:
     """Makes a chunk ready for the sums: priors divided out, weights, model, cell and baseline of every row."""
@@ -389,8 +386,10 @@ class Preparation:
         product = np.ascontiguousarray(pol.product, np.int64)
         ant1, ant2 = index.ant1[rows].astype(np.int64), index.ant2[rows].astype(np.int64)
         vis, flag = chunk["DATA"], chunk["FLAG"]
-        weight = weights_from_sigma(chunk["SIGMA"])
-        by_channel = weight[:, None, :]
+        spectral = chunk.data.get("SIGMA_SPECTRUM")  # where it exists it counts, as in CASA's solvers
+        weight = weights_from_sigma(chunk["SIGMA"]) if spectral is None else np.ones_like(chunk["SIGMA"])
+        own = np.float32(1) if spectral is None else weights_from_sigma(spectral)
+        factor: Any = 1
         if part.chain:
             factors = part.chain.factors(chunk.spw, rows)
             kernels.correct(vis, factors.inverse, factors.slot, ant1, ant2, product, vis)
@@ -399,7 +398,8 @@ class Preparation:
             if factors.spectrum is not None:
                 left = factors.spectrum[factors.slot, ant1][:, :, product[:, 0]]
                 right = factors.spectrum[factors.slot, ant2][:, :, product[:, 1]]
-                by_channel = weight[:, None, :] * left * right
+                factor = left * right
+        by_channel = own * weight[:, None, :] * factor
         spectra, which = self._model(chunk)
         hands = np.ascontiguousarray(pol.parallel, np.int64)
         return Rows(
