@@ -267,7 +267,8 @@ def _first_of_cells(tab: Any, column: str) -> list[float | None]:
     count = tab.nrows()
     if column not in tab.colnames():
         return [None] * count
-    cells: list[Any] = [np.ravel(tab.getcell(column, row)) if tab.iscelldefined(column, row) else [] for row in range(count)]
+    defined = [tab.iscelldefined(column, row) for row in range(count)]
+    cells: list[Any] = [np.ravel(tab.getcell(column, row)) if defined[row] else [] for row in range(count)]
     return [float(cell[0]) if len(cell) else None for cell in cells]
 
 
