@@ -13,7 +13,7 @@ import pytest
 
 from calibrant.caltable import casa
 from calibrant.errors import ExistsError, FluxModelError, MeasurementSetError, SelectionError
-from calibrant.jobs.calibrate import calibrate
+from calibrant.jobs.calibrate import MARK, calibrate
 from calibrant.ms.index import open_index
 from calibrant.ms.reader import read_chunks
 
@@ -235,6 +235,7 @@ def test_a_wrong_call_touches_nothing(
 def test_overwrite_keeps_the_old_results_where_the_call_is_wrong(small: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
+    (folder / MARK).touch()
     (folder / "commands.sh").write_text("# precious")
     with pytest.raises(SelectionError):
         calibrate(small, output=str(folder), flux="NOBODY", overwrite=True)
@@ -242,7 +243,8 @@ def test_overwrite_keeps_the_old_results_where_the_call_is_wrong(small: str, tmp
 
 
 def test_overwrite_does_not_delete_what_is_not_ours(small: str, tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
+    for name in ("thesis.tex", "commands.sh"):
+        (tmp_path / name).write_text("x")
     with pytest.raises(ExistsError, match=r"no folder of calibrant calibrate"):
         calibrate(small, output=str(tmp_path), overwrite=True)
     assert (tmp_path / "thesis.tex").exists()
@@ -251,18 +253,66 @@ def test_overwrite_does_not_delete_what_is_not_ours(small: str, tmp_path: Path) 
 @pytest.mark.parametrize("where", ["", ".."])
 def test_overwrite_does_not_delete_the_observation(small: str, where: str) -> None:
     folder = Path(small) / where
-    (folder / "commands.sh").write_text("x")
+    (folder / MARK).touch()
     with pytest.raises(ExistsError, match="lies in it"):
         calibrate(small, output=str(folder), overwrite=True)
     assert open_index(small).nrow > 0
-    (folder / "commands.sh").unlink()
+    (folder / MARK).unlink()
 
 
-def test_a_broken_uvfits_file_leaves_a_folder_that_can_be_overwritten(tmp_path: Path, small: str) -> None:
+@pytest.mark.parametrize("before", [False, True])
+def test_a_broken_uvfits_file_leaves_the_folder_as_it_was(tmp_path: Path, before: bool) -> None:
     from calibrant.errors import FormatError
 
-    bad = tmp_path / "bad.fits"
+    bad, folder = tmp_path / "bad.fits", tmp_path / "out"
     bad.write_bytes(b"SIMPLE  =                    T" + b" " * 100)
-    for overwrite in (False, True):
-        with pytest.raises(FormatError, match=r"bad\.fits"):
-            calibrate(str(bad), output=str(tmp_path / "out"), overwrite=overwrite)
+    if before:
+        folder.mkdir()
+        (folder / MARK).touch()
+        (folder / "report.html").write_text("the last run")
+    with pytest.raises(FormatError, match=r"bad\.fits"):
+        calibrate(str(bad), output=str(folder), overwrite=before)
+    left = {"bad.fits", "out"} if before else {"bad.fits"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    assert not before or (folder / "report.html").read_text() == "the last run"
+
+
+@pytest.mark.real_data
+def test_a_wrong_call_for_a_uvfits_file_leaves_no_folder(uvfits: Path, tmp_path: Path) -> None:
+    with pytest.raises(SelectionError, match="NOBODY"):
+        calibrate(str(uvfits), output=str(tmp_path / "out"), refant="NOBODY")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.real_data
+def test_the_plan_for_a_uvfits_file_names_the_file(uvfits: Path, tmp_path: Path) -> None:
+    plan = calibrate(str(uvfits), output=str(tmp_path / "out"), dry_run=True).notes[0]
+    assert plan.startswith(f"Plan for {uvfits} (")
+
+
+def test_two_at_once_on_one_measurement_set(small: str, tmp_path: Path) -> None:
+    """The second is told at once, touches nothing, and the lock goes with the first."""
+    import subprocess
+    import sys
+
+    from calibrant.errors import LockedError
+    from calibrant.pipeline.lock import SUFFIX, held
+
+    hold = (
+        "import sys; from calibrant.pipeline.lock import held\n"
+        "with held(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, small], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(LockedError, match="another calibrant calibrate"):
+            calibrate(small, output=str(tmp_path / "out"))
+        assert not (tmp_path / "out").exists()
+        first.communicate("")
+    assert not Path(small + SUFFIX).exists()
+    Path(small + SUFFIX).write_text("left by a killed process")
+    with held(small):
+        pass
+    assert not Path(small + SUFFIX).exists()

@@ -33,7 +33,7 @@ def run(command: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 def test_every_number_agrees_with_the_truth(run: dict[str, Any]) -> None:
     assert run["verdict"] == "good"
     assert [item for item in run["truth"] if item["ok"] is not True] == []
-    assert all(set(item) == {"what", "expected", "got", "sigma", "ok"} for item in run["truth"])
+    assert all(set(item) == {"what", "expected", "got", "sigma", "ok", "limit"} for item in run["truth"])
     words = " ".join(item["what"] for item in run["truth"])
     for topic in ("flux density", "phase of the gains", "amplitude of the gains", "target", "WEIGHT", "interference"):
         assert topic in words

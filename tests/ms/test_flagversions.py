@@ -150,3 +150,25 @@ def test_casa_and_we_share_versions(tiny_ms: Path, tmp_path: Path, casa_python: 
     invert_some(path)
     flagversions.restore(path, "casa_saved")
     assert same(flags(path), before)
+
+
+def test_restore_keeps_what_was_flagged_since(tiny_ms: Path) -> None:
+    """FLAG and FLAG_ROW: the base, or what is flagged now and was not in the later version."""
+    path = str(tiny_ms)
+    flagversions.save(path, "base")
+    before = flags(path)
+    invert_some(path)
+    flagversions.save(path, "done")
+    done = flags(path)
+    index = open_index(path)
+    with MSWriter(path, "test") as out:
+        for chunk in read_chunks(index, np.flatnonzero(index.scan == 2), ["FLAG"]):
+            out.put("FLAG", chunk.rows, chunk["FLAG"] | (np.arange(chunk["FLAG"].shape[1]) == 1)[:, None])
+        out.put("FLAG_ROW", np.arange(7), np.ones(7, bool))
+    now = flags(path)
+    kept = flagversions.restore_since(path, "base", "done")
+    expected = [b | (n & ~d) for b, n, d in zip(before, now, done, strict=True)]
+    assert same(flags(path), expected)
+    assert kept == sum(int((e & ~b).sum()) for e, b in zip(expected[:-1], before[:-1], strict=True)) > 0
+    with pytest.raises(ParameterError, match="nobody"):
+        flagversions.restore_since(path, "base", "nobody")

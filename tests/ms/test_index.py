@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +20,13 @@ from planted import STEP, Plan, Planted, Window, get, plant
 def made(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     windows = (Window(4, corr="XX XY YX YY"), Window(3, 102e9, -2e6))
     return plant(tmp_path_factory.mktemp("index") / "a.ms", Plan(nant=4, windows=windows, order="shuffled"))
+
+
+def test_without_a_home(made: Planted) -> None:
+    """As in a bare container or a cron job: casacore opens no table where HOME is not set."""
+    code = f"from calibrant.ms.index import open_index; print(open_index({made.path!r}).time_scale)"
+    done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True)
+    assert done.stdout == "UTC\n", done.stderr
 
 
 def test_rows(made: Planted) -> None:

@@ -142,6 +142,22 @@ def test_identity(noisy: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(value, after[key], err_msg=f"{name}.{key}")
 
 
+def test_times_keep_their_scale(tmp_path: Path) -> None:
+    """TIME is copied as it is, so a TAI observation must stay one (37 s from UTC)."""
+    from calibrant.ms.uvfits import set_time_system
+    from calibrant.tasks.listobs import listobs
+    from calibrant.tasks.split import split
+
+    path, out = str(tmp_path / "in.ms"), str(tmp_path / "out.ms")
+    simulate(tmp_path / "in.ms")
+    assert open_index(path).time_scale == "UTC"
+    set_time_system(path, "TAI")
+    split(path, out, field="sci", datacolumn="data")
+    assert open_index(out).time_scale == "TAI"
+    assert open_table(out).getcolkeywords("TIME_CENTROID")["MEASINFO"] == {"type": "epoch", "Ref": "TAI"}
+    assert "(TAI)" in listobs(out).summary() and "(UTC)" not in listobs(out).summary()
+
+
 @pytest.mark.parametrize(("width", "timebin"), [(1, 0.0), (4, 0.0), (1, 18.0), (4, 18.0), (16, 1e9)])
 def test_weight_is_inverse_variance(tmp_path: Path, width: int, timebin: float) -> None:
     """Over many noise realisations in one MS: (V - 1)/sigma of the averages has variance 1, whatever the flags."""

@@ -251,6 +251,8 @@ def test_single_source_files_take_field_and_position_from_the_header(tmp_path: P
 def test_gzipped_files_and_dry_run(tmp_path: Path, small: Path) -> None:
     packed = tmp_path / "small.fits.gz"
     packed.write_bytes(gzip.compress(small.read_bytes()))
+    (tmp_path / "there.ms").mkdir()
+    assert importuvfits(str(packed), str(tmp_path / "there.ms"), dry_run=True).nrow
     result = importuvfits(str(packed), str(tmp_path / "none.ms"), dry_run=True)
     assert result.nrow == 40 and "would become" in result.summary()
     assert json.loads(json.dumps(result.to_dict()))["flagged"] is None

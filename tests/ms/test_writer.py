@@ -266,6 +266,36 @@ def test_column_interrupted_at_its_creation_is_undone(plain_ms: str, monkeypatch
 
 
 @pytest.mark.oracle
+def test_column_that_a_kill_left_short_is_repaired(plain_ms: str, tmp_path: Path) -> None:
+    """A short tile file is an error, unless the journal knows that the column was being filled."""
+    rows = rows_of(plain_ms, 0)
+    with pytest.raises(ValueError, match="stop"), MSWriter(plain_ms, "applycal", "p") as out:
+        out.ensure_column("CORRECTED_DATA")
+        out.put("CORRECTED_DATA", rows, read_rows(open_index(plain_ms), "DATA", rows))
+        raise ValueError("stop")
+    with pytest.raises(MeasurementSetError, match="applycal, which fills it, did not reach its end: run it again"):
+        read_rows_chunked(plain_ms, "CORRECTED_DATA")
+    tab = open_table(plain_ms)
+    file = Path(plain_ms) / f"table.f{tab.getdminfo('CORRECTED_DATA')['SEQNR']}_TSM1"
+    tab.close()
+    os.truncate(file, file.stat().st_size // 2)
+    with MSWriter(plain_ms, "applycal", "p") as out:
+        out.ensure_column("CORRECTED_DATA")
+    np.testing.assert_array_equal(
+        read_rows(open_index(plain_ms), "CORRECTED_DATA", rows), read_rows(open_index(plain_ms), "DATA", rows)
+    )
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(MeasurementSetError, match=f"{file.name}.*truncated"):
+        MSWriter(plain_ms, "applycal", "p").__enter__()
+    assert os.path.getsize(file) > 0 and not os.path.exists(plain_ms + journal.SUFFIX)
+
+
+def read_rows_chunked(path: str, column: str) -> None:
+    index = open_index(path)
+    for _ in read_chunks(index, np.arange(index.nrow), [column]):
+        pass
+
+
 def test_unreadable_journal(tiny_ms: Path) -> None:
     Path(f"{tiny_ms}{journal.SUFFIX}").write_text("{")
     with pytest.raises(MeasurementSetError, match="cannot be read"):

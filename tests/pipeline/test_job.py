@@ -76,7 +76,7 @@ def test_stages_come_in_their_order(plain: tuple[Job, Finished]) -> None:
     names = [step.name for step in done.result.steps]
     assert names == [
         "list", "flags", "a-priori flags", "flux model", "phase_up", "bandpass", "phase_int", "amplitude", "fluxscale",
-        "phase_scan", "apply", "apply", "apply", "split",
+        "phase_scan", "flags", "apply", "apply", "apply", "flags", "split",
     ]  # fmt: skip
 
 
@@ -310,6 +310,221 @@ def test_interference_on_the_target_is_flagged(tmp_path: Path) -> None:
     assert get(str(path), "FLAG")[bad, 11].all()
     assert any("interference: TARGET spw 0" in note for note in done.result.notes)
     assert done.result.verdict == "good"
+
+
+def change_target(path: Path, change: Any) -> np.ndarray:
+    """DATA of the target after change(data, length of the baselines in m); which rows those are."""
+    from casacore.tables import table
+
+    with table(str(path), readonly=False, ack=False) as tab:
+        data, mine = tab.getcol("DATA"), tab.getcol("FIELD_ID") == 2
+        data[mine] = change(data[mine], np.hypot(*tab.getcol("UVW")[mine, :2].T))
+        tab.putcol("DATA", data)
+    return mine
+
+
+def test_a_maser_on_the_target_is_not_flagged(tmp_path: Path) -> None:
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS)
+
+    def maser(data: np.ndarray, length: np.ndarray) -> np.ndarray:
+        data[:, 20] *= 40
+        data[:15, 11] += 40.0  # interference in one integration
+        return data
+
+    mine = change_target(path, maser)
+    done = prepare(path).finish()
+    assert not get(str(path), "FLAG")[mine, 20].any()
+    assert get(str(path), "FLAG")[mine, 11][:15].all()
+    assert (
+        "spw 0 channel 20 of TARGET stands out in all scans: a line, or interference that never stops; not flagged"
+        in done.result.notes
+    )
+    assert done.result.verdict == "good"
+
+
+def test_structure_on_short_spacings_is_not_flagged(tmp_path: Path) -> None:
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS, nant=12)
+
+    def extended(data: np.ndarray, length: np.ndarray) -> np.ndarray:
+        data[length <= np.min(length)] *= 40
+        data[:66, 11] += 60.0
+        return data
+
+    mine = change_target(path, extended)
+    done = prepare(path).finish()
+    length = np.hypot(*get(str(path), "UVW")[mine, :2].T)
+    assert not get(str(path), "FLAG")[mine][length == length.min()][:, 2:-2].any()
+    assert get(str(path), "FLAG")[mine, 11][:66].mean() > 0.9
+    assert any("spw 0 of TARGET: spacings up to" in note and "not flagged" in note for note in done.result.notes)
+
+
+# ---- a second run, and failed solutions -------------------------------------------------------------------------
+
+
+def again(job: Job) -> Finished:
+    return Job(Run(job.run.ms, job.run.folder), job.roles, job.seen, PB17, "", job.run.ms).finish()
+
+
+def test_flags_set_between_two_runs_stay(tmp_path: Path) -> None:
+    """Even through a third run, which starts from them."""
+    job = prepare(observe(tmp_path / "a.ms", SOURCES, VISITS))
+    job.finish()
+    once = get(job.run.ms, "FLAG")
+    assert not any("since the last run" in note for note in again(job).result.notes)
+    np.testing.assert_array_equal(get(job.run.ms, "FLAG"), once)
+    flagdata(vis=job.run.ms, mode="manual", antenna="DV01&DV02", spw="0:7~9", flagbackup=False)
+    mine = get(job.run.ms, "FLAG") & ~once
+    assert mine.any()
+    done = again(job)
+    assert f"{mine.sum()} visibilities flagged since the last run stay flagged" in done.result.notes
+    np.testing.assert_array_equal(get(job.run.ms, "FLAG"), once | mine)
+    again(job)
+    np.testing.assert_array_equal(get(job.run.ms, "FLAG"), once | mine)
+    versions = [version["name"] for key, version in flagmanager(vis=job.run.ms).to_dict().items() if key != "MS"]
+    assert {"before_calibrate", "after_calibrate", "before_rerun_1", "before_rerun_2"} <= set(versions)
+
+
+def test_data_of_failed_solutions_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What applycal flags in the first round is not flagged in the second, unless it fails again."""
+    from calibrant.tasks.applycal import applycal
+
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS)
+
+    def burst(data: np.ndarray, length: np.ndarray) -> np.ndarray:
+        data[:15, 11] += 40
+        return data
+
+    change_target(path, burst)
+    job = prepare(path)
+    calls = []
+
+    def do(name: str, reason: str, verb: Any, **values: Any) -> Any:
+        result = original(name, reason, verb, **values)
+        if verb is applycal and values["field"] == "2":
+            calls.append(1)
+            if len(calls) == 1:  # as if solutions of DV03 had failed
+                flagdata(vis=str(path), mode="manual", antenna="DV03", field="2", flagbackup=False)
+        return result
+
+    original = job.run.do
+    monkeypatch.setattr(job.run, "do", do)
+    done = job.finish()
+    assert len(calls) == 3  # the burst on DV03 is seen, and flagged, in the second round
+    flags = get(str(path), "FLAG", "FIELD_ID==2 && (ANTENNA1==3 || ANTENNA2==3)")
+    assert flags[5:, 2:-2].mean() < 0.05
+    assert [flag.step for flag in done.result.flags] == [
+        "as observed", "a priori", "round 1", "round 2", "failed solutions",
+    ]  # fmt: skip
+    assert not any(name.startswith("calibrate_") for name in flagversions_of(path))
+
+
+def flagversions_of(path: Path) -> list[str]:
+    from calibrant.ms.flagversions import list_versions
+
+    return [version.name for version in list_versions(str(path))]
+
+
+def test_an_error_in_the_middle_says_how_to_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calibrant.errors import SolveError
+
+    job = prepare(observe(tmp_path / "a.ms", SOURCES, VISITS))
+
+    def fails() -> None:
+        raise SolveError("no solution at all")
+
+    monkeypatch.setattr(job, "split", fails)
+    with pytest.raises(SolveError) as caught:
+        job.finish()
+    text = str(caught.value)
+    assert "no solution at all" in text and "stopped in round 1; its flags and CORRECTED_DATA are from there" in text
+    assert f"calibrant flagmanager {job.run.ms} --mode restore --versionname before_calibrate" in text
+
+
+# ---- models set by hand -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("usescratch", [True, False])
+def test_a_model_set_for_the_phase_calibrator_counts(tmp_path: Path, usescratch: bool) -> None:
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS)
+    setjy(vis=str(path), field="PHASE", fluxdensity=[2.0, 0, 0, 0], usescratch=usescratch)
+    done = prepare(path).finish()
+    assert [(f.field, f.origin) for f in done.result.fluxes] == [("3C286", "standard"), ("PHASE", "setjy")]
+    assert flux_of(done, "PHASE") == pytest.approx(2.0)
+    assert not steps(done, "fluxscale")
+    assert "(set with setjy)" in done.result.summary()
+
+
+def test_one_jansky_set_by_hand_is_set(tmp_path: Path) -> None:
+    """As a virtual model. In MODEL_DATA it is what every field without a model has, and the error says so."""
+    own = close_to("OWN", 1.0)
+    path = observe(tmp_path / "a.ms", (own, PHASE, TARGET), VISITS)
+    setjy(vis=str(path), field="OWN", fluxdensity=[1.0, 0, 0, 0], usescratch=True)
+    job = prepare(path, flux="OWN")
+    with pytest.raises(FluxModelError, match="if it is 1 Jy, say so"):
+        check_flux_models(job.run, job.roles, job.seen, PB17)
+    setjy(vis=str(path), field="OWN", fluxdensity=[1.0, 0, 0, 0], usescratch=False)
+    check_flux_models(job.run, job.roles, job.seen, PB17)
+    done = job.finish()
+    assert flux_of(done, "OWN") == pytest.approx(1.0) and done.result.fluxes[0].origin == "setjy"
+
+
+def test_a_resolved_model_column(tmp_path: Path) -> None:
+    """The data follow the model, which falls with spacing: the verdict compares with it, not with one number."""
+    from planted import edit
+
+    own = close_to("OWN", 6.0)
+    path = observe(tmp_path / "a.ms", (own, PHASE, TARGET), VISITS, nant=10)
+    setjy(vis=str(path), field="OWN", fluxdensity=[6.0, 0, 0, 0], usescratch=True)
+    length = np.hypot(*get(str(path), "UVW", "FIELD_ID==0")[:, :2].T)
+    fall = np.exp(-((length / 400) ** 2))[:, None, None]
+    for column in ("DATA", "MODEL_DATA"):
+        edit(str(path), column, lambda values: values * fall, "FIELD_ID==0")
+    done = prepare(path, flux="OWN").finish()
+    (flux,) = [f for f in done.result.fluxes if f.field == "OWN"]
+    assert flux.resolved and flux.flux_jy == pytest.approx(6.0 * fall.max(), rel=0.05)
+    assert flux_of(done, "PHASE") == pytest.approx(2.0, rel=0.01)
+    assert any("MODEL_DATA is resolved" in note for note in done.result.notes)
+    assert done.result.verdict == "good"
+
+
+def test_a_model_in_some_spws_only_is_an_error(tmp_path: Path) -> None:
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS, windows=(Window(16, 1.4e9, 1e6), Window(16, 1.5e9, 1e6)))
+    setjy(vis=str(path), field="PHASE", spw="1", fluxdensity=[2.0, 0, 0, 0], usescratch=False)
+    job = prepare(path)
+    with pytest.raises(FluxModelError, match="PHASE has a model in spw 1 but none in spw 0"):
+        check_flux_models(job.run, job.roles, job.seen, PB17)
+
+
+# ---- shapes that limit what can be done ---------------------------------------------------------------------------
+
+
+def test_scans_that_are_not_numbered(tmp_path: Path) -> None:
+    from planted import edit
+
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS, drift=0.01, windows=(Window(4, 1.4e9, 1e6),))
+    edit(str(path), "SCAN_NUMBER", lambda scan: 0 * scan + 1)
+    job = prepare(path)
+    assert job.seen.scan == pytest.approx(120.0)
+    done = job.finish()
+    assert any("scans are not numbered" in note and "2.0 min" in note for note in done.result.notes)
+    assert "delays are not solved for: no spw has 8 channels" in done.result.notes
+    phases = done.tables["phase_scan"].spws[0]
+    assert 2 <= len(phases.time) <= 3  # stretches of 80 s, cut every 120 s
+
+
+def test_fields_of_the_same_name_carry_their_id(tmp_path: Path) -> None:
+    sources = (C286, close_to("PHASE", 2.0), close_to("SAME", 0.5, ra=204.0), close_to("SAME", 0.5, ra=204.1))
+    path = observe(tmp_path / "a.ms", sources, ((0, 6), (1, 4), (2, 6), (3, 6), (1, 4)))
+    done = prepare(path, phase="PHASE", target="SAME").finish()
+    assert done.result.roles["target"] == ["SAME (2)", "SAME (3)"]
+
+
+def test_antennas_without_data_are_named_once(tmp_path: Path) -> None:
+    path = observe(tmp_path / "a.ms", SOURCES, VISITS)
+    flagdata(vis=str(path), mode="manual", antenna="DV05", flagbackup=False)
+    done = prepare(path).finish()
+    assert "6 antennas, DV05 without data" in done.result.notes
+    assert done.result.failed == []
 
 
 # ---- trouble --------------------------------------------------------------------------------------------------

@@ -102,8 +102,8 @@ def test_good_says_what_is_good() -> None:
         "100.0 % of the bandpass solutions are good",
         "100.0 % of the phase_scan solutions are good",
         "10 of 10 antennas are calibrated",
-        "PHASE spw 0: 2 Jy known to 0.5 %",
-        "PHASE spw 0: calibrated data average to 2 Jy (+0 % of its 2 Jy)",
+        "PHASE spw 0: 2 Jy known to 0.50 %",
+        "PHASE spw 0: calibrated data average to 2 Jy (+0.00 % of its 2 Jy)",
         "TARGET: 10.0 % of the data are flagged",
         "phases change by 0 deg (median) between scans of the calibrator",
     ]

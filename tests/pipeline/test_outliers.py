@@ -11,7 +11,7 @@ import pytest
 
 from calibrant.ms.index import MSIndex, open_index
 from calibrant.ms.writer import MSWriter
-from calibrant.pipeline.outliers import MAX_SHARE, SIGMAS, Limit, amplitude_limits
+from calibrant.pipeline.outliers import MAX_SHARE, SIGMAS, Limit, Standing, amplitude_limits, remaining, standing_out
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made import C286, Window, close_to, observe
@@ -115,3 +115,80 @@ def test_flagged_and_nan_samples_do_not_count(empty: MSIndex) -> None:
         return values
 
     assert only(limits(empty, broken)).share == 0
+
+
+# ---- what is the source's own ---------------------------------------------------------------------------------
+
+
+def standing(index: MSIndex, change: Fill, flux: float = 0.0) -> tuple[Standing, float, list[int]]:
+    """What stands out in field 0, the share that is left as interference, and its crowded channels."""
+    found = limits(index, change, flux)
+    index, rows = open_index(index.path), np.arange(index.nrow)
+    known = {(0, 0)} if flux else set()
+    out = standing_out(index, rows, found, known)
+    left, crowded = remaining(index, rows, found, {} if flux else out)
+    return out[0, 0], only(left).share, [place.channel for place in crowded]
+
+
+@pytest.mark.parametrize("jy", [7 * SIGMA, 20.0])
+def test_a_line_in_one_channel_is_the_source(empty: MSIndex, jy: float) -> None:
+    def maser(values: np.ndarray) -> np.ndarray:
+        values[:, :, 5] += jy
+        return values
+
+    assert standing(empty, maser) == (Standing(frozenset({5})), 0.0, [])
+
+
+def test_interference_beside_a_line_is_still_found(empty: MSIndex) -> None:
+    def both(values: np.ndarray) -> np.ndarray:
+        values[:, :, 5] += 20.0
+        values[:8, :, 11] += 50.0
+        return values
+
+    found, share, crowded = standing(empty, both)
+    assert found == Standing(frozenset({5})) and crowded == [11]
+    assert share == pytest.approx(8 / NT / NCHAN)
+
+
+def test_a_channel_that_is_too_bright_on_a_calibrator_all_the_time(empty: MSIndex) -> None:
+    def carrier(values: np.ndarray) -> np.ndarray:
+        values[:, :, 5] += 20.0
+        return values
+
+    found, share, _ = standing(empty, carrier, FLUX)
+    assert found.channels == {5} and share == pytest.approx(1 / NCHAN)
+
+
+def test_interference_that_comes_and_goes_or_is_on_some_baselines_is_no_source(empty: MSIndex) -> None:
+    def bursts(values: np.ndarray) -> np.ndarray:
+        values[: NT // 2, :, 5] += 20.0
+        values[:, 7, 9] += 20.0
+        return values
+
+    found, share, _ = standing(empty, bursts)
+    assert found == Standing() and share > 0.03
+
+
+def _order(index: MSIndex) -> np.ndarray:
+    """Baselines by length."""
+    from calibrant.ms.reader import read_rows
+
+    return np.argsort(np.hypot(*read_rows(index, "UVW", np.flatnonzero(index.ant1 != index.ant2)[:NBL])[:, :2].T))
+
+
+@pytest.mark.parametrize("line", [False, True])
+def test_emission_on_the_shortest_spacings_is_the_source(empty: MSIndex, line: bool) -> None:
+    """In all channels, or in those of a line only."""
+    short = _order(empty)[:2]
+    channels = [4, 5] if line else list(range(NCHAN))
+
+    def extended(values: np.ndarray) -> np.ndarray:
+        values[:, short[:, None], channels] += 20.0
+        values[3, :, 12] += 50.0
+        return values
+
+    found, share, crowded = standing(empty, extended)
+    assert found.channels == (set(channels) if line else set())
+    assert (found.spacing > 0) is not line
+    assert 0 < share < 1.01 / NT / NCHAN
+    assert crowded == []

@@ -82,10 +82,10 @@ def test_trouble_that_did_not_happen_is_not_compared(run: tuple[CalibrationResul
 @pytest.mark.parametrize(("got", "ok"), [(1.0, True), (1 + 0.99 * SIGMAS * 0.1, True), (1.5, False), (np.nan, False)])
 def test_within_its_error(got: float, ok: bool) -> None:
     made = _within("flux", 1.0, got, 0.1)
-    assert made == Comparison("flux", 1.0, pytest.approx(got, nan_ok=True), 0.1, ok)  # type: ignore[arg-type]
+    assert made == Comparison("flux", 1.0, pytest.approx(got, nan_ok=True), 0.1, ok, SIGMAS * 0.1)  # type: ignore[arg-type]
     assert made.line().startswith("  ok  flux" if ok else "  OFF flux")
     values: dict[str, Any] = made.to_dict()
-    assert list(values) == ["what", "expected", "got", "sigma", "ok"] and type(values["ok"]) is bool
+    assert list(values) == ["what", "expected", "got", "sigma", "ok", "limit"] and type(values["ok"]) is bool
 
 
 def test_flux_from_the_standard_has_no_error_of_its_own(run: tuple[CalibrationResult, Truth]) -> None:

@@ -200,6 +200,8 @@ def test_wrong_parameters_and_existing_outputs_are_refused(tmp_path: Path) -> No
         ({"nant": 1}, "nant = 1; at least 2"),
         ({"nchan": [8, 8, 8]}, "nchan has 3 numbers, but there are 2"),
         ({"integration": 0.0}, "integration = 0.0; a positive number"),
+        ({"bad_antennas": 99}, "bad_antennas = 99; 0 to"),
+        ({"bad_antennas": -1}, "bad_antennas = -1; 0 to"),
         ({"start": "yesterday"}, "start = 'yesterday'; a time like"),
         ({"start": "2025/03/20/17:30:00"}, "is at an elevation of -"),
     ):
@@ -210,6 +212,9 @@ def test_wrong_parameters_and_existing_outputs_are_refused(tmp_path: Path) -> No
     simulate(vis, nchan=8, **SMALL)
     with pytest.raises(ExistsError):
         simulate(vis, nchan=8, **SMALL)
+    with pytest.raises(ParameterError, match="start"):
+        simulate(vis, **(SMALL | {"start": "yesterday"}))
+    assert simulate(vis, nchan=8, dry_run=True, **SMALL).nrow > 0
     simulate(vis, nchan=8, overwrite=True, **SMALL)
 
 

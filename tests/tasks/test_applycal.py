@@ -324,15 +324,51 @@ def test_calwt(small: Planted, tmp_path: Path) -> None:
 
 
 def test_weight_spectrum(tmp_path: Path) -> None:
-    """WEIGHT_SPECTRUM carries the bandpass channel by channel; WEIGHT is its median."""
+    """As in CASA, Tsys scales WEIGHT_SPECTRUM channel by channel (WEIGHT is its median), B by its mean power."""
     truth = plant(tmp_path / "a.ms", Plan(nant=4, windows=(Window(5),), scans=((0, 2),), weight_spectrum=True))
-    band = np.broadcast_to(np.arange(1, 6)[:, None], (1, 4, 5, 2)).astype(complex)
-    applycal(truth.path, gaintable=write_table(tmp_path / "B", truth.path, "B Jones", {0: {"param": band}}))
+    ramp = np.broadcast_to(np.arange(1.0, 6)[:, None], (1, 4, 5, 2))
+    band = write_table(tmp_path / "B", truth.path, "B Jones", {0: {"param": ramp.astype(complex)}})
+    tsys = write_table(tmp_path / "T", truth.path, "B TSYS", {0: {"param": ramp.astype(np.float32)}})
+    applycal(truth.path, gaintable=band)
+    for name in ("WEIGHT", "WEIGHT_SPECTRUM"):
+        np.testing.assert_allclose(get(truth.path, name), 11**2 / 0.05**2, rtol=1e-6)
+    applycal(truth.path, gaintable=[band, tsys])
     spectrum = get(truth.path, "WEIGHT_SPECTRUM")
-    np.testing.assert_allclose(
-        spectrum, np.broadcast_to(np.arange(1, 6)[:, None] ** 4, spectrum.shape) / 0.05**2, rtol=1e-5
-    )
-    np.testing.assert_allclose(get(truth.path, "WEIGHT"), 81 / 0.05**2, rtol=1e-5)
+    expected = 11**2 / np.arange(1, 6)[:, None] ** 2 / 0.05**2
+    np.testing.assert_allclose(spectrum, np.broadcast_to(expected, spectrum.shape), rtol=1e-6)
+    np.testing.assert_allclose(get(truth.path, "WEIGHT"), 11**2 / 9 / 0.05**2, rtol=1e-6)
+
+
+CASA_APPLY_SPECTRAL = """
+from casatasks import applycal
+applycal(vis="casa.ms", field="0,1", gaintable=["B", "G"], flagbackup=False, calwt=True)
+"""
+
+
+@pytest.mark.real_data
+@pytest.mark.casa
+@pytest.mark.slow
+def test_weight_spectrum_agrees_with_casa(
+    shared: Path, tmp_path: Path, casa_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NGC 5921 from UVFITS has WEIGHT_SPECTRUM. B and G of ours, applied by CASA and by us."""
+    from calibrant.tasks.importuvfits import importuvfits
+
+    monkeypatch.chdir(tmp_path)
+    importuvfits(str(shared / "data" / "vla" / "NGC5921.fits.gz"), "ours.ms", antnamescheme="new")
+    bandpass("ours.ms", "B", field="0", scan="1", refant="VA15")
+    gaincal("ours.ms", "G", field="0,1", refant="VA15", gaintable="B")
+    shutil.copytree("ours.ms", "casa.ms")
+    subprocess.run([casa_python, "-c", CASA_APPLY_SPECTRAL], check=True, cwd=tmp_path, capture_output=True)
+    applycal("ours.ms", field="0,1", gaintable=["B", "G"], flagbackup=False)
+    query = "FIELD_ID in [0,1]"
+    good = ~get("casa.ms", "FLAG", query)
+    np.testing.assert_array_equal(get("ours.ms", "FLAG", query), ~good)
+    for name, chosen in (("WEIGHT", good.any(axis=1)), ("WEIGHT_SPECTRUM", good)):
+        ours, theirs = (get(path, name, query)[chosen] for path in ("ours.ms", "casa.ms"))
+        difference = np.abs(ours / theirs - 1)
+        assert difference.max() < 2e-6, "CASA takes means over channels in single precision"
+        assert np.sqrt(np.mean(difference**2)) < 1e-6
 
 
 def test_weight_without_spectrum_is_that_of_the_mean_power(small: Planted, tmp_path: Path) -> None:
@@ -362,10 +398,14 @@ def test_only_the_selection_is_written(small: Planted, tmp_path: Path) -> None:
         assert not flags[~hit].any()
 
 
-def test_no_table_copies_the_data(small: Planted) -> None:
-    applycal(small.path)
-    data, corrected, _, _ = columns(small.path, 0)
-    np.testing.assert_array_equal(corrected, data)
+@pytest.mark.parametrize("gaintable", [[], "", [""]])
+def test_no_table_is_refused(gaintable: Any, small: Planted, tmp_path: Path) -> None:
+    """An earlier calibration must not be overwritten with DATA by a forgotten parameter."""
+    applycal(small.path, gaintable=write_table(tmp_path / "G", small.path, "G Jones", gains()))
+    before = contents(Path(small.path))
+    with pytest.raises(ParameterError, match="nothing to apply: give gaintable"):
+        applycal(small.path, gaintable=gaintable)
+    assert contents(Path(small.path)) == before
 
 
 # ---- nothing is touched ----------------------------------------------------------------------------------------
@@ -466,6 +506,31 @@ def test_truncated_data(keep: float, tmp_path: Path) -> None:
     with pytest.raises(MeasurementSetError, match=rf"(column DATA|table\.f{number}_TSM).*truncated"):
         gaincal(truth.path, str(tmp_path / "G"))
     assert not (tmp_path / "G").exists()
+
+
+@pytest.mark.parametrize("verb", ["applycal", "setjy", "flagdata"])
+@pytest.mark.parametrize("keep", [0.0, 0.7])
+def test_truncated_data_are_not_filled_with_zeros(verb: str, keep: float, small: Planted, tmp_path: Path) -> None:
+    """casacore lengthens short tile files as soon as it may write: nothing may be opened for writing."""
+    from calibrant.tasks.flagdata import flagdata
+    from calibrant.tasks.setjy import setjy
+
+    table = open_table(small.path)
+    file = Path(small.path) / f"table.f{table.getdminfo('DATA')['SEQNR']}_TSM1"
+    table.close()
+    size = file.stat().st_size
+    os.truncate(file, int(size * keep))
+    gain = write_table(tmp_path / "G", small.path, "G Jones", gains())
+    before = contents(Path(small.path))
+    words = rf"{file.name} \(column DATA\) has {int(size * keep)} bytes instead of {size}; .*truncated"
+    with pytest.raises(MeasurementSetError, match=words):
+        if verb == "applycal":
+            applycal(small.path, gaintable=gain)
+        elif verb == "setjy":
+            setjy(small.path, fluxdensity=1.0)
+        else:
+            flagdata(small.path, antenna="0")
+    assert contents(Path(small.path)) == before
 
 
 @pytest.mark.parametrize("name", ["ANTENNA", "SPECTRAL_WINDOW", "FIELD", "POLARIZATION", "DATA_DESCRIPTION"])

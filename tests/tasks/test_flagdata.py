@@ -115,6 +115,8 @@ def test_calculate_and_dry_run_touch_nothing(unflagged: str) -> None:
     stamp = os.stat(Path(unflagged) / "table.f3_TSM1").st_mtime_ns
     calculated = flagdata(unflagged, mode="quack", quackinterval=6.0, action="calculate")
     told = flagdata(unflagged, mode="quack", quackinterval=6.0, dry_run=True)
+    assert "2720 rows" in told.summary() and "everything" not in told.summary()
+    assert "without a selection, everything would be flagged" in flagdata(unflagged, dry_run=True).summary()
     assert calculated.flagged > 0 and "would be newly flagged" in calculated.summary()
     assert told.flagged == 0 and "Nothing was touched" in told.summary()
     assert os.stat(Path(unflagged) / "table.f3_TSM1").st_mtime_ns == stamp

@@ -152,6 +152,7 @@ def test_spectral_index_and_its_error(use: Any) -> None:
         ({}, ParameterError, "reference is empty; name the field .* Neptune, J0006"),
         ({"reference": "Uranus"}, SelectionError, "no field called 'Uranus'"),
         ({"reference": "0~1"}, SelectionError, "solutions of the reference only"),
+        ({"reference": "0", "transfer": "Neptune"}, ParameterError, "names the reference only"),
         ({"reference": "0", "refspwmap": [5]}, ParameterError, r"names spw \[5\]"),
         ({"reference": "0", "error_method": "cassa"}, ParameterError, "Did you mean 'casa'"),
         ({"reference": "0", "fitorder": -1}, ParameterError, "fitorder is -1"),
@@ -185,6 +186,7 @@ def test_outputs_are_protected_and_dry_run_writes_nothing(oracle: Path, tmp_path
     listing.write_text("mine")
     with pytest.raises(ExistsError, match=r"list\.txt exists"):
         fluxscale(**arguments, listfile=str(listing))
+    assert fluxscale(**arguments, listfile=str(listing), dry_run=True).fluxes
 
 
 @pytest.mark.oracle

@@ -465,6 +465,13 @@ def test_existing_table_is_kept(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["G", "a.ms"]
 
 
+def test_output_in_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    truth = plant(tmp_path / "a.ms", Plan())
+    with pytest.raises(CalTableError, match=r"e\.cal cannot be made: .*nodir does not exist"):
+        gaincal(truth.path, str(tmp_path / "nodir" / "e.cal"))
+    assert not (tmp_path / "nodir").exists()
+
+
 def test_provenance_is_the_call(tmp_path: Path) -> None:
     truth = plant(tmp_path / "a.ms", Plan())
     out, second = str(tmp_path / "G"), str(tmp_path / "T")

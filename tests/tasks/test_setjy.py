@@ -73,7 +73,10 @@ def test_a_flux_density_means_manual() -> None:
     ("arguments", "message"),
     [
         (("manual", -1.0, 0.0, "1GHz"), "needs fluxdensity"),
-        (("manual", [0.0, 1, 0, 0], 0.0, "1GHz"), "needs fluxdensity"),
+        (("manual", [0.0, 1, 0, 0], 0.0, "1GHz"), "must be above 0 Jy"),
+        (("Perley-Butler 2017", 0.0, 0.0, "1GHz"), "must be above 0 Jy"),
+        (("Perley-Butler 2017", -2.0, 0.0, "1GHz"), "must be above 0 Jy"),
+        (("Perley-Butler 2017", [], 0.0, "1GHz"), "has 0 numbers"),
         (("Perley-Taylor 99", 3.0, 0.0, "1GHz"), "exclude each other"),
         (("Perley-Taylor 99", -1, -0.7, "1GHz"), "has its own spectrum"),
         (("manual", [1.0, 2.0], 0.0, "1GHz"), "has 2 numbers"),

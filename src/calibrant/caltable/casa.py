@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time as clock
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from calibrant.caltable.table import CalTable, SpwSolutions
 from calibrant.errors import CalTableError, ExistsError
+
+os.environ.setdefault("HOME", tempfile.gettempdir())  # without it casacore opens no table
 
 OUTCOME_COLUMN = "CALIBRANT_OUTCOME"
 SUMMARY_ORIGIN = "calibrant outcomes"
@@ -65,7 +68,8 @@ def _open(path: str, writable: bool = False) -> Any:
     try:
         return table(path, readonly=not writable, ack=False, lockoptions="permanent" if writable else "autonoread")
     except RuntimeError as error:
-        raise CalTableError(f"{path} cannot be opened: {error}; it may be truncated: make or copy it again") from None
+        hint = "" if "HOME" in str(error) else "; it may be truncated: make or copy it again"
+        raise CalTableError(f"{path} cannot be opened: {error}{hint}") from None
 
 
 def _check_kind(tab: Any, path: str) -> tuple[str, str]:
@@ -278,7 +282,8 @@ def write(table: CalTable, path: str, ms_path: str, overwrite: bool = False) -> 
     """Write `table` at `path` in CASA's layout; subtables come from the MeasurementSet at `ms_path`.
 
     The table appears at `path` when it is complete. Raises ExistsError where something is there and `overwrite` is
-    False, or where it is no calibration table; CalTableError where the solutions do not fit the MeasurementSet.
+    False, or where it is no calibration table; CalTableError where the solutions do not fit the MeasurementSet, or the
+    folder does not exist.
     """
     path = os.path.abspath(path)
     check_output(path, overwrite)
@@ -290,7 +295,6 @@ def write(table: CalTable, path: str, ms_path: str, overwrite: bool = False) -> 
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         _write_main(table, temporary)
         _write_subtables(table, temporary, ms_path)
         _put_in_place(temporary, path)
@@ -303,7 +307,10 @@ def write(table: CalTable, path: str, ms_path: str, overwrite: bool = False) -> 
 
 
 def check_output(path: str, overwrite: bool) -> None:
-    """Raise ExistsError where a calibration table may not be written at `path`."""
+    """Raise ExistsError where a calibration table may not be written at `path`, CalTableError without its folder."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise CalTableError(f"{path} cannot be made: {folder} does not exist; make it first")
     if not os.path.lexists(path):
         return
     if not overwrite:

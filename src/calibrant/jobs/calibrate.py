@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -40,7 +42,8 @@ def calibrate(
     Flags what is bad a priori, sets the flux model, solves for delays, bandpass, phases and amplitudes, transfers the
     flux scale, applies everything, flags what the solutions and residuals show to be bad, solves again, and splits the
     target. A MeasurementSet is calibrated in place (CORRECTED_DATA, flags; the flags before are saved as version
-    'before_calibrate' and a second run starts from them); a UVFITS file is imported into the output folder first.
+    'before_calibrate', and a second run starts from them and from what was flagged since the first); a UVFITS file is
+    imported into the output folder first.
     The folder receives the CASA calibration tables, report.html, result.json, commands.sh, listobs.txt and the target.
 
     Raises SelectionError where a role cannot be found, FluxModelError for an unknown flux calibrator.
@@ -49,6 +52,7 @@ def calibrate(
         calibrant calibrate NGC5921.fits.gz -o ngc5921 --standard "Perley-Taylor 99"
     """
     from calibrant.pipeline.job import Job, plan_text
+    from calibrant.pipeline.lock import held
     from calibrant.pipeline.run import Run
     from calibrant.progress import say
 
@@ -57,20 +61,21 @@ def calibrate(
     names = refant if isinstance(refant, str) else ",".join(refant)
     if dry_run:
         return _plan_only(obs, folder, standard, told, names)
-    _check_folder(folder, obs, overwrite)
-    imported = None
-    if os.path.isfile(obs):
-        _new_folder(folder)
-        ms, imported = _import(obs, folder)
-        run = Run(ms, folder)
-        run.steps.append(imported)
-    else:
-        run = Run(obs, folder)
-    roles, seen = _look(run, standard, told, names)
-    if imported is None:
-        _new_folder(folder)
-    say("\n".join(plan_text(run, roles, seen, standard)))
-    return _publish(Job(run, roles, seen, standard, names, obs).finish(), run)
+    with held(folder), held(obs) if os.path.isdir(obs) else contextlib.nullcontext():
+        _check_folder(folder, obs, overwrite)
+        if os.path.isfile(obs):
+            with _put_back(folder):
+                ms, imported = _import(obs, folder)
+                run = Run(ms, folder)
+                run.steps.append(imported)
+                roles, seen = _look(run, standard, told, names)
+        else:
+            run = Run(obs, folder)
+            roles, seen = _look(run, standard, told, names)
+            with _put_back(folder):
+                pass
+        say("\n".join(plan_text(run, roles, seen, standard, obs)))
+        return _publish(Job(run, roles, seen, standard, names, obs).finish(), run)
 
 
 def _look(run: Run, standard: str, told: dict[str, str], refant: str) -> tuple[Roles, Observed]:
@@ -88,7 +93,7 @@ def _look(run: Run, standard: str, told: dict[str, str], refant: str) -> tuple[R
     return roles, seen
 
 
-MARK = "commands.sh"
+MARK = ".calibrant-calibrate"
 """A folder that holds this file is one of ours, and may be replaced."""
 
 
@@ -99,18 +104,32 @@ def _check_folder(folder: str, obs: str, overwrite: bool) -> None:
     if not overwrite:
         raise ExistsError(f"{folder} exists; give --overwrite to replace it, or another --output")
     inside = os.path.commonpath([os.path.realpath(folder), os.path.realpath(obs)]) == os.path.realpath(folder)
-    ours = os.path.isdir(folder) and (not os.listdir(folder) or os.path.exists(os.path.join(folder, MARK)))
+    whole = os.path.isdir(folder) and not os.path.islink(folder)
+    ours = whole and (not os.listdir(folder) or os.path.exists(os.path.join(folder, MARK)))
     if inside or not ours:
         why = f"{obs} lies in it" if inside else f"it is no folder of calibrant calibrate (no {MARK} in it)"
         raise ExistsError(f"{folder} is not overwritten: {why}; choose another --output")
 
 
-def _new_folder(folder: str) -> None:
-    """An empty folder with our mark, in place of what was there."""
-    if os.path.exists(folder):
-        shutil.rmtree(folder)
-    os.makedirs(folder)
-    write_text(os.path.join(folder, MARK), "#!/bin/sh\n# the run did not come to its end\nexit 1\n")
+@contextlib.contextmanager
+def _put_back(folder: str) -> Iterator[None]:
+    """An empty folder with our mark; what was there before goes at the end, or comes back after an error."""
+    folder = os.path.normpath(folder)
+    aside = os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.old-{os.getpid()}")
+    existed = os.path.exists(folder)
+    if existed:
+        os.rename(folder, aside)
+    try:
+        os.makedirs(folder)
+        write_text(os.path.join(folder, MARK), "made by calibrant calibrate, which may replace this folder\n")
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if existed:
+            os.rename(aside, folder)
+        raise
+    if existed:
+        shutil.rmtree(aside)
 
 
 def _publish(done: Finished, run: Run) -> CalibrationResult:
@@ -128,13 +147,15 @@ def _publish(done: Finished, run: Run) -> CalibrationResult:
 
 def standard_curves(index: MSIndex, result: CalibrationResult) -> dict[str, tuple[Any, Any]]:
     """Field name -> (Hz, Jy) of the flux standard over the observed range."""
+    from calibrant.pipeline.roles import label
     from calibrant.sky.standards import flux_density, get_standard
     from calibrant.tasks.models import calibrator_of
 
     freq = np.concatenate([index.spws[f.spw].freq for f in result.fluxes]) if result.fluxes else np.zeros(0)
     curves = {}
+    labels = [label(index, field) for field in range(len(index.fields))]
     for name in {f.field for f in result.fluxes if f.origin == "standard"}:
-        source = calibrator_of(index, index.fields.name.index(name), result.standard)
+        source = calibrator_of(index, labels.index(name), result.standard)
         if source is not None and source.name in get_standard(result.standard).entries:
             hertz = np.linspace(freq.min(), freq.max(), 100)
             curves[name] = (hertz, flux_density(result.standard, source.name, hertz))
@@ -161,7 +182,7 @@ def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str], refan
         run = Run(ms, folder)
         roles, seen = _look(run, standard, told, refant)
         result = empty_result(run, roles, seen, standard, obs)
-        result.notes = [*plan_text(run, roles, seen, standard), "Nothing was touched (dry run)."]
+        result.notes = [*plan_text(run, roles, seen, standard, obs), "Nothing was touched (dry run)."]
         result.verdict = "planned"
         return result
 
@@ -174,6 +195,6 @@ def _import(obs: str, folder: str) -> tuple[str, Step]:
     for suffix in (".gz", ".fits", ".uvfits", ".FITS", ".UVFITS"):
         name = name.removesuffix(suffix)
     ms = os.path.join(folder, name + ".ms")
-    values = {"fitsfile": obs, "vis": ms, "antnamescheme": "new"}
+    values = {"fitsfile": obs, "vis": ms, "antnamescheme": "new", "overwrite": True}
     importuvfits(**values)  # type: ignore[arg-type]
     return ms, Step("import", "UVFITS to MeasurementSet", p.command_line(importuvfits, values), 0.0)

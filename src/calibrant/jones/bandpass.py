@@ -2,8 +2,8 @@
 
     J_i(nu) = diag(b_i,X(nu), b_i,Y(nu))
 
-Source: CASA's 'B Jones' tables (CPARAM, a channel each). Weights are scaled by the mean over channels of |b|^2,
-because WEIGHT has no frequency axis.
+Source: CASA's 'B Jones' tables (CPARAM, a channel each). Weights are scaled by the mean over channels of |b|^2, those
+of WEIGHT_SPECTRUM too.
 """
 
 from __future__ import annotations

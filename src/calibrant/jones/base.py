@@ -25,7 +25,8 @@ class JonesTerm(ABC):
 
     kind: the name in CASA's tables (VisCal). order: place in the measurement equation, small = near the correlator.
     real: parameters are real (FPARAM). channelized: parameters depend on frequency and are interpolated in it.
-    weighs_channels: in a solve, weights are scaled by channel. needs_direction: depends on where the source stands.
+    weighs_channels: weights are scaled by channel (in a solve, and in WEIGHT_SPECTRUM).
+    needs_direction: depends on where the source stands.
     every_spw: the table's one spectral window serves all. flat: the factors do not depend on frequency.
     """
 

@@ -265,6 +265,7 @@ def create_ms_from(
         new = NewMS(place, path, table, nrow, -1)
         try:
             _copy_subtables(template, place, table)
+            _copy_time_scale(template, table)
             put_history(place, history)
             yield new
             new.check_complete((*ALWAYS, *data_columns, *(["WEIGHT_SPECTRUM"] if weight_spectrum else [])))
@@ -648,6 +649,16 @@ def _copy_subtables(template: str, place: str, main: Any) -> None:
         tab.close()
         main.putkeyword(name, f"Table: {copy}")
         _copy_folders(old, copy)
+
+
+def _copy_time_scale(template: str, main: Any) -> None:
+    """The template's MEASINFO of TIME and TIME_CENTROID: times are copied, so they stay UTC or TAI."""
+    source = open_table(template)
+    for column in ("TIME", "TIME_CENTROID"):
+        measure = source.getcolkeywords(column).get("MEASINFO") if column in source.colnames() else None
+        if measure:
+            main.putcolkeyword(column, "MEASINFO", measure)
+    source.close()
 
 
 def _copy_folders(old: str, copy: str) -> None:

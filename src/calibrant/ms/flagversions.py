@@ -188,6 +188,51 @@ def restore(path: str, name: str, merge: str = "replace") -> int:
         version.close()
 
 
+def restore_since(path: str, name: str, since: str) -> int:
+    """Put version `name` into FLAG and FLAG_ROW, and keep what was flagged after version `since` was saved.
+
+    Returns the number of visibilities kept flagged that are not flagged in `name`. Raises as `restore`.
+    """
+    tables = []
+    index = open_index(path)
+    try:
+        for version in (name, since):
+            _require(path, version)
+            tables.append(open_table(table_path(path, version)))
+            if tables[-1].nrows() != index.nrow:
+                raise MeasurementSetError(
+                    f"{table_path(path, version)} has {tables[-1].nrows()} rows, {path} has {index.nrow}: "
+                    "it belongs to another state of the MeasurementSet"
+                )
+        with MSWriter(path, "flagmanager", f"restore {name} since {since}") as writer:
+            return _restore_since(index, tables[0], tables[1], writer)
+    finally:
+        for tab in tables:
+            tab.close()
+
+
+def _restore_since(index: MSIndex, base: Any, since: Any, writer: MSWriter) -> int:
+    kept = 0
+    for chunk in read_chunks(index, np.arange(index.nrow), ["FLAG"]):
+        present = chunk["FLAG"]
+        old, done = np.empty(present.shape, bool), np.empty(present.shape, bool)
+        try:
+            fill(base, "FLAG", chunk.rows, old)
+            fill(since, "FLAG", chunk.rows, done)
+        except RuntimeError as error:
+            raise MeasurementSetError(f"a flag version does not fit {index.path}, or is incomplete ({error})") from None
+        merged = old | (present & ~done)
+        kept += int(np.count_nonzero(merged & ~old))
+        if (merged != present).any():
+            writer.put("FLAG", chunk.rows, merged)
+    present = index.column("FLAG_ROW")
+    old, done = (np.asarray(tab.getcol("FLAG_ROW")) for tab in (base, since))
+    merged = old | (present & ~done)
+    if (merged != present).any():
+        writer.put("FLAG_ROW", np.arange(index.nrow), merged)
+    return kept
+
+
 def _restore(index: MSIndex, version: Any, writer: MSWriter, merge: str) -> int:
     changed = 0
     for chunk in read_chunks(index, np.arange(index.nrow), ["FLAG"]):

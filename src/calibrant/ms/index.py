@@ -2,8 +2,9 @@
 
 `open_index(path)` costs one table open; each id column is read when it is first asked for and kept as a
 compact array (4 bytes a row). Ids are those of the MS: `ddid`, `field`, `scan`, `state`, `obs`, `ant1`, `ant2`.
-Times are UTC, in seconds of Modified Julian Date, as in the MS. Positions in metres (ITRF), angles in radians,
-frequencies in Hz. Baselines are counted as `(ANTENNA1, ANTENNA2)`; V_ij = J_i M_ij J_j^H with i = ANTENNA1.
+Times are seconds of Modified Julian Date, UTC or TAI as in the MS (`time_scale`). Positions in metres (ITRF),
+angles in radians, frequencies in Hz. Baselines are counted as `(ANTENNA1, ANTENNA2)`; V_ij = J_i M_ij J_j^H
+with i = ANTENNA1.
 """
 
 from __future__ import annotations
@@ -159,6 +160,14 @@ class MSIndex:
     def time(self) -> NDArray[np.float64]:
         """TIME: middle of the integration (s)."""
         return self.column("TIME")
+
+    @cached_property
+    def time_scale(self) -> str:
+        """What the times are: 'UTC' or 'TAI' (MEASINFO of TIME)."""
+        tab = open_table(self.path)
+        measure = tab.getcolkeywords("TIME").get("MEASINFO", {})
+        tab.close()
+        return str(measure.get("Ref", "UTC"))
 
     @cached_property
     def spw(self) -> NDArray[np.int32]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from calibrant.ms.index import MSIndex, Observation
 from calibrant.ms.selection_text import Ids, distinct
-from calibrant.ms.tables import open_subtable, open_table
+from calibrant.ms.tables import open_subtable
 
 DAY = 86400.0
 
@@ -175,8 +175,8 @@ def read_listing(index: MSIndex, rows: Ids | None = None) -> Listing:
         _scan_lines(index, groups),
         _sources(index),
         [int(i) for i in present],
-        _reference(index, "", "TIME", "UTC"),
-        _reference(index, "FIELD", "PHASE_DIR", "J2000"),
+        index.time_scale,
+        _field_frame(index),
     )
 
 
@@ -272,12 +272,12 @@ def _first_of_cells(tab: Any, column: str) -> list[float | None]:
     return [float(cell[0]) if len(cell) else None for cell in cells]
 
 
-def _reference(index: MSIndex, subtable: str, column: str, default: str) -> str:
-    """The reference frame that a column's MEASINFO names."""
-    tab = open_subtable(index.path, subtable) if subtable else open_table(index.path)
-    keywords = tab.getcolkeywords(column)
+def _field_frame(index: MSIndex) -> str:
+    """The frame of the fields' directions: J2000 or as MEASINFO says."""
+    tab = open_subtable(index.path, "FIELD")
+    keywords = tab.getcolkeywords("PHASE_DIR")
     tab.close()
-    return str(keywords.get("MEASINFO", {}).get("Ref", default))
+    return str(keywords.get("MEASINFO", {}).get("Ref", "J2000"))
 
 
 def array_centre(telescope: str, positions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,6 @@ memory costs more than the data (page faults): copy what you keep.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from calibrant.errors import MeasurementSetError
 from calibrant.ms.index import MSIndex
-from calibrant.ms.journal import SUFFIX
+from calibrant.ms.journal import load
 from calibrant.ms.tables import open_table
 from calibrant.ms.tiles import TileColumn, open_tiles
 
@@ -138,10 +137,10 @@ class ChunkReader:
             fill(self._table, name, plan.rows, out)
         except RuntimeError as error:
             first, last = plan.rows[0], plan.rows[-1]
-            killed = os.path.exists(self.index.path + SUFFIX)
+            unfinished = [run.task for run in load(self.index.path).killed if name in run.columns]
             hint = "the MeasurementSet may be truncated: copy it again"
-            if killed:
-                hint = "a task that writes it did not reach its end: run that again"
+            if unfinished:
+                hint = f"{unfinished[-1]}, which fills it, did not reach its end: run it again"
             raise MeasurementSetError(
                 f"{self.index.path}: column {name} cannot be read in rows {first} to {last} ({error}); {hint}"
             ) from None

@@ -6,10 +6,13 @@ Readers never wait for a lock; writers ask for it once and fail at once with the
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any
 
 from calibrant.errors import LockedError, MeasurementSetError
-from calibrant.ms.journal import recover_abandoned
+from calibrant.ms.journal import load, recover_abandoned
+
+os.environ.setdefault("HOME", tempfile.gettempdir())  # without it casacore opens no table
 
 
 def open_table(path: str, writable: bool = False) -> Any:
@@ -27,6 +30,7 @@ def open_table(path: str, writable: bool = False) -> Any:
         denied = [p for p in (path, os.path.join(path, "table.dat")) if not os.access(p, os.W_OK)]
         if denied:
             raise MeasurementSetError(f"{denied[0]} is read-only for you; make it writable or work on a copy")
+        check_complete(path)
     options = {"readonly": not writable, "ack": False, "lockoptions": "permanent" if writable else "autonoread"}
     try:
         return table(path, **options)
@@ -36,7 +40,26 @@ def open_table(path: str, writable: bool = False) -> Any:
         raise LockedError(f"{path} is in use by another process; close it there and try again ({text})")
     if not writable and recover_abandoned(path):
         return table(path, **options)
-    raise MeasurementSetError(f"{path} cannot be opened: {text}; the copy may be truncated")
+    hint = "" if "HOME" in text else "; the copy may be truncated"
+    raise MeasurementSetError(f"{path} cannot be opened: {text}{hint}")
+
+
+def check_complete(path: str) -> None:
+    """MeasurementSetError where files of the table are shorter than they must be, found without changing them.
+
+    A table that cannot be opened passes: opening it says why. So do columns that a killed task left incomplete."""
+    from casacore.tables import table
+
+    from calibrant.ms.tiles import check_files
+
+    try:
+        tab = table(path, ack=False, lockoptions="autonoread")
+    except RuntimeError:
+        return
+    try:
+        check_files(path, tab, {column for run in load(path).killed for column in run.columns})
+    finally:
+        tab.close()
 
 
 def open_subtable(path: str, name: str, writable: bool = False) -> Any:

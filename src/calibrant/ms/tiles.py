@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,34 @@ def open_tiles(path: str, tab: Any, columns: Sequence[str]) -> dict[str, TileCol
     return found
 
 
+def check_files(path: str, tab: Any, unfinished: Collection[str] = ()) -> None:
+    """MeasurementSetError where a tile file of the open table is missing or shorter than its hypercube.
+
+    casacore lengthens short files with zeros as soon as a table is opened for writing, after which nobody can tell.
+    unfinished: columns that a killed task had begun to fill, whose files may be short.
+    """
+    for info in tab.getdminfo().values():
+        if info["TYPE"] not in ("TiledColumnStMan", "TiledShapeStMan") or set(info["COLUMNS"]) <= set(unfinished):
+            continue
+        stem = os.path.join(path, f"table.f{info['SEQNR']}")
+        if not os.path.exists(stem):
+            continue  # all managers in one file, or a table that only refers to others
+        for key, cube in info["SPEC"]["HYPERCUBES"].items():
+            shape, tile = np.asarray(cube["CubeShape"], float), np.asarray(cube["TileShape"], float)
+            expected = int(np.prod(np.ceil(shape / tile))) * int(cube["BucketSize"]) if shape.size else 0
+            file = _tile_file(stem, info["TYPE"], int(key[1:]))
+            found = os.path.getsize(file) if os.path.exists(file) else 0
+            if found < expected:
+                raise MeasurementSetError(
+                    f"{file} (column {', '.join(info['COLUMNS'])}) has {found} bytes instead of {expected}; "
+                    "the MeasurementSet is truncated: copy it again (nothing was changed)"
+                )
+
+
+def _tile_file(stem: str, manager: str, cube: int) -> str:
+    return f"{stem}_TSM{cube if manager == 'TiledShapeStMan' else cube - 1}"
+
+
 def _open(path: str, tab: Any, name: str, info: dict[str, Any]) -> TileColumn | None:
     dtype = DTYPES.get(tab.coldatatype(name))
     if dtype is None or info["TYPE"] not in ("TiledColumnStMan", "TiledShapeStMan"):
@@ -147,8 +175,7 @@ def _open(path: str, tab: Any, name: str, info: dict[str, Any]) -> TileColumn | 
             return None
         if dtype == np.bool_ and int(np.prod(tile)) % 8:
             return None  # bits of a tile are padded to a byte
-        file = f"{stem}_TSM{number if shaped else number - 1}"
-        cubes[number] = Cube(file, shape[:-1][::-1], shape[-1])
+        cubes[number] = Cube(_tile_file(stem, info["TYPE"], number), shape[:-1][::-1], shape[-1])
     nrow = tab.nrows()
     where = _shape_map(stem, nrow, cubes) if shaped else _RowMap(*(np.array([v]) for v in (nrow - 1, 1, nrow - 1)))
     if where is None or not cubes or not all(os.path.exists(cube.path) for cube in cubes.values()):

@@ -28,7 +28,7 @@ from calibrant.errors import LockedError, MeasurementSetError
 from calibrant.ms import journal as journals
 from calibrant.ms.index import MSIndex, open_index
 from calibrant.ms.reader import SHORT_RUN, cell_shape, read_chunks, runs
-from calibrant.ms.tables import open_table
+from calibrant.ms.tables import check_complete, open_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +124,8 @@ class MSWriter:
 
     def _open(self) -> Any:
         journals.repair(self.path)
+        if os.path.exists(os.path.join(self.path, "table.dat")):
+            check_complete(self.path)  # not for the journal to repair
         try:
             return open_table(self.path, writable=True)
         except LockedError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +13,25 @@ from typing import Any
 import numpy as np
 
 from calibrant.caltable.table import CalTable
-from calibrant.errors import MeasurementSetError, SolveError
-from calibrant.ms.index import MSIndex
+from calibrant.errors import CalibrantError, FluxModelError, MeasurementSetError, SolveError
+from calibrant.ms.index import open_index
 from calibrant.pipeline import judge, outliers, solutions
+from calibrant.pipeline.known import models_of, stays
 from calibrant.pipeline.observation import Observed
 from calibrant.pipeline.refant import rank_antennas
 from calibrant.pipeline.result import CalibrationResult, Flux
-from calibrant.pipeline.roles import Roles
+from calibrant.pipeline.roles import Roles, label
 from calibrant.pipeline.run import Run
 from calibrant.plots.averages import Averages
 from calibrant.progress import say
+from calibrant.solve.outcome import SENTENCES, Outcome
 
-BEFORE = "before_calibrate"
+BEFORE, AFTER = "before_calibrate", "after_calibrate"
+"""Versions of the flags: before the first run, and at the end of the last."""
+SOLVED, APPLIED = "calibrate_solved", "calibrate_applied"
+"""... and within a round: before and after failed solutions flag data."""
+DELAY_CHANNELS = 8
+"""Delays are solved for in spws with at least so many channels."""
 ROUNDS = 3
 """Solve, look, flag, and solve again: at most so often."""
 GOOD_SHARE = 0.9
@@ -33,11 +43,11 @@ DELAY_TURNS = 0.05
 DELAY_SIGMAS = 5.0
 
 
-def plan_text(run: Run, roles: Roles, seen: Observed, standard: str) -> list[str]:
-    """What will be done, in words, before anything is done."""
+def plan_text(run: Run, roles: Roles, seen: Observed, standard: str, obs: str = "") -> list[str]:
+    """What will be done to `obs` (default: the MeasurementSet), in words, before anything is done."""
     index = run.index
     names = roles.names(index)
-    lines = [f"Plan for {run.ms} ({seen.telescope}, {seen.when}, {len(index.antennas)} antennas):"]
+    lines = [f"Plan for {obs or run.ms} ({seen.telescope}, {seen.when}, {len(index.antennas)} antennas):"]
     lines += [f"  {role:9s} {', '.join(names[role]) or '-'}" for role in ("flux", "bandpass", "phase", "target")]
     lines.append(f"  roles from {roles.origin}; spw {seen.spw or 'all'}; {seen.integration:.3g} s integrations")
     starts = f"first {seen.quack:.3g} s of scans" if seen.quack else "no scan starts (integrations are long)"
@@ -67,36 +77,33 @@ def empty_result(run: Run, roles: Roles, seen: Observed, standard: str, obs: str
 
 def check_flux_models(run: Run, roles: Roles, seen: Observed, standard: str) -> None:
     """FluxModelError where a flux calibrator is neither in the standard nor has a model; touches nothing."""
+    from calibrant.ms.model import load_model_assignment
     from calibrant.tasks.models import calibrator_of
     from calibrant.tasks.setjy import setjy
 
-    for field in roles.flux:
-        if calibrator_of(run.index, field, standard) is not None or not set_beforehand(run.index, field, seen):
-            setjy(vis=run.ms, field=str(field), spw=seen.spw, standard=standard, usescratch=False, dry_run=True)
+    for field in roles.calibrators:
+        models = models_of(run.index, field, seen.spws)
+        if stays(models, seen.spws, calibrator_of(run.index, field, standard) is not None):
+            continue
+        if field in roles.flux:
+            try:
+                setjy(vis=run.ms, field=str(field), spw=seen.spw, standard=standard, usescratch=False, dry_run=True)
+            except FluxModelError as error:
+                if not models and load_model_assignment(run.index).has_column:
+                    raise FluxModelError(f"{error} {UNIT_MODEL}") from None
+                raise
+        elif models and any(model.by_hand for model in models.values()):
+            there, gone = (", ".join(str(s) for s in seen.spws if (s in models) is has) for has in (True, False))
+            raise FluxModelError(
+                f"{run.ms}: {label(run.index, field)} has a model in spw {there} but none in spw {gone}; "
+                "set one in all of them with calibrant setjy, or in none"
+            )
 
 
-def set_beforehand(index: MSIndex, field: int, seen: Observed) -> bool:
-    """Does the MeasurementSet hold a model of this field other than 1 Jy?"""
-    values = [model_flux(index, field, spw) for spw in seen.spws]
-    return any(value is not None and value != 1.0 for value in values)
-
-
-def model_flux(index: MSIndex, field: int, spw: int) -> float | None:
-    """Jy of the model of a field in the middle of a spw: the virtual model's, or MODEL_DATA's; None without any."""
-    from calibrant.ms.model import load_model_assignment
-    from calibrant.ms.reader import read_rows
-    from calibrant.sky.model import SourceModel
-
-    known = load_model_assignment(index)
-    parameters = known.spectrum_for(field, spw)
-    if parameters is not None:
-        return float(SourceModel.from_dict(parameters).spectrum(index.spws[spw].freq.mean())[0])
-    rows = np.flatnonzero((index.field == field) & (index.spw == spw) & (index.ant1 != index.ant2))
-    if known.supplier(field, spw) != "column" or not len(rows):
-        return None
-    first = rows[index.ddid[rows] == index.ddid[rows[0]]][:1]
-    hands = index.polarizations[int(index.ddid_pol[index.ddid[first[0]]])].parallel
-    return float(np.abs(read_rows(index, "MODEL_DATA", first)[..., hands]).mean())
+UNIT_MODEL = (
+    "(MODEL_DATA is there, and holds 1 Jy for it, as for every field without a model; if it is 1 Jy, say so with "
+    "calibrant setjy --fluxdensity 1 --no-usescratch.)"
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,16 @@ class Job:
         self.tables: dict[str, str] = {}
         self.flux_result: Any = None
         self.with_delay: bool | None = None
+        self.models: dict[tuple[int, int], Flux] = {}
+        self.stage = ""
+
+    def label(self, field: int) -> str:
+        return label(self.run.index, field)
+
+    def note(self, text: str) -> None:
+        """Say it once, however many rounds find it."""
+        if text not in self.result.notes:
+            self.result.notes.append(text)
 
     # ---- selections as text
     def fields(self, ids: list[int]) -> str:
@@ -129,20 +146,101 @@ class Job:
 
     # ---- the whole
     def finish(self) -> Finished:
+        try:
+            return self._finish()
+        except Exception as error:
+            self._stopped(error)
+            raise
+
+    def _finish(self) -> Finished:
         self.list_scans()
+        self.say_how_scans_are()
         self.flag_a_priori()
         self.set_model()
         reasons: list[str] = []
         for round_ in range(1, ROUNDS + 1):
-            self.solve_and_apply()
+            self.stage = f"in round {round_}"
+            self.solve()
+            if round_ < ROUNDS:
+                self._version("save", SOLVED, "the flags before failed solutions flag data")
+            self.apply()
             found = self.flag_what_is_bad(round_) if round_ < ROUNDS else []
             if not found:
                 break
             reasons += found
         self.result.notes += reasons
-        self.run.count_flags("calibrated", self.science, self.seen.spw)
+        self._drop(SOLVED)
+        self.run.count_flags("failed solutions", self.science, self.seen.spw)
         self.split()
-        return self.conclude()
+        done = self.conclude()
+        self._keep_flags_as(AFTER, "flags at the end of calibrant calibrate")
+        return done
+
+    def _stopped(self, error: Exception) -> None:
+        """Say how far it came and how to go back, and remember which flags are ours."""
+        if not self.stage:
+            return
+        with contextlib.suppress(CalibrantError, OSError, RuntimeError):
+            self._forget(SOLVED, APPLIED)
+            self._keep_flags_as(AFTER, "flags where calibrant calibrate stopped")
+        written = "flags and CORRECTED_DATA" if "CORRECTED_DATA" in open_index(self.run.ms).columns else "flags"
+        text = (
+            f"{self.run.ms}: calibrate stopped {self.stage}; its {written} are from there. The flags before: "
+            f"calibrant flagmanager {shlex.quote(self.run.ms)} --mode restore --versionname {BEFORE}"
+        )
+        if isinstance(error, CalibrantError):
+            error.args = (f"{error}\n{text}",)
+        else:
+            error.add_note(text)
+
+    # ---- flag versions
+    def _version(self, mode: str, name: str, reason: str, **values: Any) -> Any:
+        from calibrant.tasks.flagmanager import flagmanager
+
+        if mode == "save":
+            self._forget(name)
+        return self.run.do("flags", reason, flagmanager, vis=self.run.ms, mode=mode, versionname=name, **values)
+
+    def _versions(self) -> list[str]:
+        from calibrant.ms.flagversions import list_versions
+
+        return [version.name for version in list_versions(self.run.ms)]
+
+    def _forget(self, *names: str) -> None:
+        from calibrant.ms import flagversions
+
+        for name in set(names) & set(self._versions()):
+            flagversions.delete(self.run.ms, name)
+
+    def _drop(self, name: str) -> None:
+        if name in self._versions():
+            self._version("delete", name, "of no use any more")
+
+    def _keep_flags_as(self, name: str, comment: str) -> None:
+        from calibrant.ms import flagversions
+
+        self._forget(name)
+        flagversions.save(self.run.ms, name, comment)
+
+    def _start_from_first_flags(self) -> None:
+        """The flags before the first run, and what the user has flagged since the last one."""
+        from calibrant.ms import flagversions
+
+        vis = self.run.ms
+        present = flagversions.next_name(vis, "before_rerun")
+        flagversions.save(vis, present, "flags when calibrant calibrate was called again")
+        if AFTER in self._versions():
+            kept = flagversions.restore_since(vis, BEFORE, AFTER)
+            if kept:  # they are the user's: from now on part of what every run starts from
+                flagversions.save(vis, BEFORE, "flags before calibrant calibrate")
+                self.note(f"{kept} visibilities flagged since the last run stay flagged")
+            self._forget(AFTER)
+        else:
+            self.note(
+                "the last run did not reach its end: flags set since cannot be told from its own and are not kept"
+                f" (all are in version {present})"
+            )
+        self._version("restore", BEFORE, "start from the flags before the first run")
 
     # ---- stages
     def list_scans(self) -> None:
@@ -153,17 +251,20 @@ class Job:
         self.result.listobs = listed.summary()
 
     def flag_a_priori(self) -> None:
-        from calibrant.ms.flagversions import list_versions
+        from calibrant.params import command_line
         from calibrant.tasks.flagdata import flagdata
         from calibrant.tasks.flagmanager import flagmanager
 
         run, vis = self.run, self.run.ms
-        if BEFORE in [version.name for version in list_versions(vis)]:
-            run.do("flags", "start from the flags before the first run", flagmanager, vis=vis, mode="restore",
-                   versionname=BEFORE)  # fmt: skip
+        if BEFORE in self._versions():
+            self._start_from_first_flags()
         else:
-            run.do("flags", "keep the flags as they are now", flagmanager, vis=vis, mode="save", versionname=BEFORE,
-                   comment="flags before calibrant calibrate")  # fmt: skip
+            self._version("save", BEFORE, "keep the flags as they are now", comment="flags before calibrant calibrate")
+            if self.result.obs == vis:  # by hand the version is there already, and the flags are not
+                again = command_line(flagmanager, {"vis": vis, "mode": "restore", "versionname": BEFORE})
+                run.steps[-1] = dataclasses.replace(run.steps[-1], command=again)
+        self._forget(AFTER)
+        self.stage = "after the a-priori flags"
         run.count_flags("as observed", self.science, self.seen.spw)
         commands = ["mode='manual' autocorr=True", "mode='shadow'", "mode='clip' clipzeros=True"]
         if self.seen.quack:
@@ -178,27 +279,58 @@ class Job:
             self.refant = ",".join(rank_antennas(run.index, fraction.by_antenna)[:4])
         self.result.refant = self.refant
 
+    def say_how_scans_are(self) -> None:
+        """Notes on what the shape of the observation makes impossible."""
+        if self.seen.scan:
+            self.note(
+                "scans are not numbered (a scan holds several stretches of a calibrator): one solution for a scan"
+                f" spans {self.seen.scan / 60:.1f} min, the longest stretch, instead"
+            )
+        narrow = [s for s in self.seen.spws if self.run.index.spws[s].nchan < DELAY_CHANNELS]
+        if len(narrow) == len(self.seen.spws):
+            self.note(f"delays are not solved for: no spw has {DELAY_CHANNELS} channels")
+
+    @property
+    def by_scan(self) -> str:
+        """solint of one solution for a scan."""
+        return f"{self.seen.scan:.6g}s" if self.seen.scan else "inf"
+
     def set_model(self) -> None:
+        """Models set by hand stay; the others come from the standard."""
         from calibrant.tasks.models import calibrator_of
         from calibrant.tasks.setjy import setjy
 
-        index = self.run.index
-        known = [f for f in self.roles.calibrators if calibrator_of(index, f, self.standard) is not None]
-        for field in sorted({*self.roles.flux, *known}):
-            if field not in known and set_beforehand(index, field, self.seen):
-                self.result.notes.append(f"{index.fields.name[field]}: model as set before with setjy")
+        index, spws = self.run.index, self.seen.spws
+        for field in self.roles.calibrators:
+            name = self.label(field)
+            in_standard = calibrator_of(index, field, self.standard) is not None
+            there = models_of(index, field, spws)
+            own = stays(there, spws, in_standard)
+            if own:
+                self.note(f"{name}: model as set before with setjy")
+                if in_standard:
+                    self.note(f"{name} is in {self.standard} too; set it with calibrant setjy to use that")
+            elif in_standard or field in self.roles.flux:
+                done = self.run.do("flux model", f"{name} on {self.standard}", setjy, vis=self.run.ms,
+                                   field=str(field), spw=self.seen.spw, standard=self.standard,
+                                   usescratch=False)  # fmt: skip
+                self.result.notes += list(getattr(done, "notes", ()))
+                there = models_of(index, field, spws)
+            else:
                 continue
-            why = f"{index.fields.name[field]} on {self.standard}"
-            done = self.run.do("flux model", why, setjy, vis=self.run.ms, field=str(field), spw=self.seen.spw,
-                               standard=self.standard, usescratch=False)  # fmt: skip
-            self.result.notes += list(getattr(done, "notes", ()))
+            for spw, model in there.items():
+                freq, origin = float(index.spws[spw].freq.mean()), "setjy" if own else "standard"
+                self.models[field, spw] = Flux(name, spw, freq, model.jy, 0.0, origin, model.resolved)
+                if model.resolved:
+                    self.note(
+                        f"{name} spw {spw}: MODEL_DATA is resolved; {model.jy:.4g} Jy is that of its shortest baselines"
+                    )
 
-    def solve_and_apply(self) -> None:
+    def solve(self) -> None:
         self.tables = {}
         self.solve_delay()
         self.solve_bandpass()
         self.solve_gains()
-        self.apply()
 
     def _prior(self, *names: str) -> dict[str, Any]:
         """gaintable and interp of the tables made so far under these names."""
@@ -218,7 +350,7 @@ class Job:
         from calibrant.caltable import casa
         from calibrant.tasks.gaincal import gaincal
 
-        if self.with_delay is False or all(self.run.index.spws[s].nchan < 8 for s in self.seen.spws):
+        if self.with_delay is False or all(self.run.index.spws[s].nchan < DELAY_CHANNELS for s in self.seen.spws):
             return
         try:
             self._solve("delay", "phase slopes across the band", gaincal, field=self.fields(self.roles.bandpass),
@@ -260,16 +392,16 @@ class Job:
 
     def _phases(self, role: str, reason: str, verb: Callable[..., Any], field: str, prior: tuple[str, ...]) -> Any:
         """Phases on the shortest interval that gives good solutions: int, then longer, then scans."""
-        lengths = ["int", *(f"{n * self.seen.integration:.6g}s" for n in (3, 6)), "inf"]
+        lengths = ["int", *(f"{n * self.seen.integration:.6g}s" for n in (3, 6)), self.by_scan]
         for solint in lengths:
             try:
                 made = self._solve(role, f"{reason} (solint {solint})", verb, field=field, spw=self.seen.inner,
                                    solint=solint, calmode="p", **self._prior(*prior))  # fmt: skip
             except SolveError:
-                if solint == "inf":
+                if solint == self.by_scan:
                     raise
                 continue
-            if made.above_minsnr >= GOOD_SHARE * max(made.above_minblperant, 1) or solint == "inf":
+            if made.above_minsnr >= GOOD_SHARE * max(made.above_minblperant, 1) or solint == self.by_scan:
                 return made
             self.run.steps.pop()
         return made
@@ -282,7 +414,7 @@ class Job:
         base = ("delay", "bandpass")
         self._phases("phase_int", "phases of the calibrators in time", gaincal, cals, base)
         self._solve("amplitude", "amplitudes of the calibrators by scan", gaincal, field=cals, spw=self.seen.inner,
-                    solint="inf", calmode="a", **self._prior(*base, "phase_int"))  # fmt: skip
+                    solint=self.by_scan, calmode="a", **self._prior(*base, "phase_int"))  # fmt: skip
         transfer = [f for f in self.roles.calibrators if f not in self.modelled]
         self.tables["flux"] = self.tables["amplitude"]
         if transfer:
@@ -294,16 +426,16 @@ class Job:
             )  # fmt: skip
             self.tables["flux"] = self.run.path("flux.cal")
         self._solve("phase_scan", "phases by scan, for the target", gaincal, field=self.fields(self.roles.phase),
-                    spw=self.seen.inner, solint="inf", calmode="p", **self._prior(*base))  # fmt: skip
+                    spw=self.seen.inner, solint=self.by_scan, calmode="p", **self._prior(*base))  # fmt: skip
 
     @property
     def modelled(self) -> list[int]:
         """Calibrators whose flux density is known beforehand."""
-        from calibrant.ms.model import load_model_assignment
+        return sorted({field for field, _ in self.models})
 
-        known = load_model_assignment(self.run.index)
-        virtual = [f for f in self.roles.calibrators if known.spectrum_for(f, self.seen.spws[0]) is not None]
-        return sorted({*self.roles.flux, *virtual})
+    @property
+    def resolved(self) -> set[tuple[int, int]]:
+        return {key for key, flux in self.models.items() if flux.resolved}
 
     def apply(self) -> None:
         """Integration phases to bandpass and flux calibrators; scan phases of the phase calibrator to it and target."""
@@ -327,11 +459,11 @@ class Job:
     def _apply(self, field: int, phases: str, source: str) -> None:
         from calibrant.tasks.applycal import applycal
 
-        name = self.run.index.fields.name
         base = self._prior("delay", "bandpass")
         tables = [*base["gaintable"], self.tables[phases], self.tables["flux"]]
+        reason = f"{self.label(field)}: phases and amplitudes of {self.label(int(source))}"
         self.run.do(
-            "apply", f"{name[field]}: phases and amplitudes of {name[int(source)]}", applycal, vis=self.run.ms,
+            "apply", reason, applycal, vis=self.run.ms,
             field=str(field), spw=self.seen.spw, gaintable=tables,
             gainfield=["" for _ in base["gaintable"]] + [source, source],
             interp=[*base["interp"], "linear", "linear"], flagbackup=False,
@@ -350,8 +482,12 @@ class Job:
         more, why = self._outliers()
         commands, reasons = commands + more, reasons + why
         if commands:
+            self._version("save", APPLIED, "the flags with those of failed solutions")
             self.run.do(f"flag, round {round_}", "; ".join(reasons)[:200], flagdata, vis=self.run.ms, mode="list",
                         inpfile=self.run.write(f"flags_round_{round_}.txt", commands), flagbackup=False)  # fmt: skip
+            self._version("restore", SOLVED, "data of failed solutions are tried again", since=APPLIED)
+            self._drop(SOLVED)
+            self._drop(APPLIED)
             self.run.count_flags(f"round {round_}", self.science, self.seen.spw)
         return reasons
 
@@ -374,31 +510,66 @@ class Job:
         from calibrant.ms.selection import select
 
         index = self.run.index
-        flux = {(index.fields.name.index(f.field), f.spw): f.flux_jy for f in self._fluxes()}
+        flux = {key: value for key, value in self._flux_by_id().items() if key not in self.resolved}
         rows = select(index, field=self.science, spw=self.seen.spw).rows
-        commands, reasons = [], []
         limits = outliers.amplitude_limits(index, rows, flux)
-        for limit in limits:
-            where = f"{index.fields.name[limit.field]} spw {limit.spw}"
-            beyond = f"{100 * limit.share:.2g} % of the data are not within {limit.low:.3g} to {limit.high:.3g} Jy"
+        if not any(limit.share for limit in limits):
+            return [], []
+        standing = self._sources(outliers.standing_out(index, rows, limits, set(flux)), set(flux))
+        left, crowded = outliers.remaining(index, rows, limits, standing)
+        commands, reasons = [], []
+        for limit in left:
+            where = f"{self.label(limit.field)} spw {limit.spw}"
+            beyond = f"{100 * limit.share:.3f} % of the data are not within {limit.low:.3g} to {limit.high:.3g} Jy"
+            kept = standing.get((limit.field, limit.spw), outliers.Standing())
             if limit.share > outliers.MAX_SHARE:
-                self.result.notes.append(
+                self.note(
                     f"{where}: {beyond}, too many to be interference; not flagged (look at the source's structure)"
                 )
             elif limit.share > 0:
                 hands = ",".join(hand for hand in self.seen.hands[limit.spw] if hand)
+                nchan = index.spws[limit.spw].nchan
+                uvrange = f" uvrange='>{kept.spacing:.6g}m'" if kept.spacing else ""
                 commands.append(
-                    f"mode='clip' field='{limit.field}' spw='{limit.spw}' datacolumn='CORRECTED'"
-                    f" correlation='ABS_{hands}' clipminmax=[{limit.low:.6g},{limit.high:.6g}]"
+                    f"mode='clip' field='{limit.field}' spw='{_without(limit.spw, kept.kept(nchan), nchan)}'{uvrange}"
+                    f" datacolumn='CORRECTED' correlation='ABS_{hands}' clipminmax=[{limit.low:.6g},{limit.high:.6g}]"
                 )
                 reasons.append(f"flagged as interference: {where}: {beyond}")
-        for place in outliers.crowded_channels(index, rows, limits) if commands else []:
-            commands.append(f"mode='manual' scan='{place.scan}' spw='{place.spw}:{place.channel}'")
+        for place in crowded if commands else []:
+            kept = standing.get((place.field, place.spw), outliers.Standing())
+            uvrange = f" uvrange='>{kept.spacing:.6g}m'" if kept.spacing else ""
+            commands.append(
+                f"mode='manual' field='{place.field}' scan='{place.scan}' spw='{place.spw}:{place.channel}'{uvrange}"
+            )
             reasons.append(
-                f"flagged as interference: scan {place.scan} spw {place.spw} channel {place.channel}:"
-                f" {100 * place.share:.0f} % of its data are beyond the limits"
+                f"flagged as interference: {self.label(place.field)} scan {place.scan} spw {place.spw} channel"
+                f" {place.channel}: {100 * place.share:.0f} % of its data are beyond the limits"
             )
         return commands, reasons
+
+    def _sources(
+        self, found: dict[tuple[int, int], outliers.Standing], known: set[tuple[int, int]]
+    ) -> dict[tuple[int, int], outliers.Standing]:
+        """What stands out on sources without a flux density and not on calibrators too: it is kept, and named."""
+        result = {}
+        for (field, spw), item in found.items():
+            if (field, spw) in known:
+                continue
+            everywhere = {c for (f, s), other in found.items() if s == spw and (f, s) in known for c in other.channels}
+            own = result[field, spw] = dataclasses.replace(item, channels=item.channels - everywhere)
+            name = self.label(field)
+            if own.channels:
+                self.note(
+                    f"spw {spw} channel {_ranges(sorted(own.channels))} of {name} stands out in all scans: a line,"
+                    " or interference that never stops; not flagged"
+                )
+            if own.spacing:
+                where = f"spacings up to {own.spacing:.3g} m" if np.isfinite(own.spacing) else "all spacings"
+                self.note(
+                    f"spw {spw} of {name}: {where} stand out in all scans: structure of the source,"
+                    " or interference that never stops; not flagged"
+                )
+        return result
 
     # ---- the end
     def split(self) -> None:
@@ -424,24 +595,53 @@ class Job:
         tables = {role: casa.read(path) for role, path in self.tables.items() if role != "amplitude"}
         result.caltables = dict(self.tables)
         result.fluxes = self._fluxes()
-        observed = np.zeros(len(index.antennas), bool)
-        observed[np.unique(np.concatenate([index.ant1, index.ant2]))] = True
-        for role, table in tables.items():
-            result.failed += solutions.failed_solutions(result.caltables[role], table, observed)
+        self._count_failures(tables)
         say("  report: averages and figures")
         averages = average_visibilities(index, fields=sorted({*self.roles.calibrators, *self.roles.target}),
                                         spws=self.seen.spws)  # fmt: skip
         result.verdict, result.reasons = judge.judge(result, tables, averages, index, self.roles)
         return Finished(result, tables, averages)
 
+    def _count_failures(self, tables: dict[str, CalTable]) -> None:
+        """Solutions that failed; those without data, and antennas without any, are named apart."""
+        result, index = self.result, self.run.index
+        share = self.run.flags[1].by_antenna
+        silent = [name for name in index.antennas.name if share.get(name, 1.0) >= 1.0]
+        observed = np.array([name not in silent for name in index.antennas.name])
+        empty = []
+        for role, table in tables.items():
+            scale = getattr(index, "time_scale", "UTC")
+            for failed in solutions.failed_solutions(result.caltables[role], table, observed, scale):
+                if failed.outcome == SENTENCES[Outcome.NO_DATA]:
+                    names = ", ".join(failed.antennas[:4]) + (", ..." if len(failed.antennas) > 4 else "")
+                    empty.append(f"{failed.caltable} {failed.count} ({names})")
+                else:
+                    result.failed.append(failed)
+        if silent:
+            self.note(f"{len(index.antennas)} antennas, {', '.join(silent)} without data")
+        if empty:
+            self.note(f"solutions without data, which are no failures: {'; '.join(empty)}")
+
+    def _flux_by_id(self) -> dict[tuple[int, int], float]:
+        """(field, spw) -> Jy of the calibrators."""
+        known = {key: flux.flux_jy for key, flux in self.models.items()}
+        derived = self.flux_result.fluxes if self.flux_result is not None else ()
+        return known | {(f.field, f.spw): f.flux for f in derived}
+
     def _fluxes(self) -> list[Flux]:
-        index, fluxes = self.run.index, []
-        for field in self.modelled:
-            for spw in self.seen.spws:
-                value = model_flux(index, field, spw)
-                if value is not None:
-                    freq = float(index.spws[spw].freq.mean())
-                    fluxes.append(Flux(index.fields.name[field], spw, freq, value, 0.0, "standard"))
-        if self.flux_result is not None:
-            fluxes += [Flux(f.field_name, f.spw, f.freq, f.flux, f.error, "fluxscale") for f in self.flux_result.fluxes]
-        return fluxes
+        fluxes = [self.models[key] for key in sorted(self.models)]
+        derived = self.flux_result.fluxes if self.flux_result is not None else ()
+        return fluxes + [Flux(self.label(f.field), f.spw, f.freq, f.flux, f.error, "fluxscale") for f in derived]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """[3, 4, 5, 9] -> '3~5;9'."""
+    if not numbers:
+        return ""
+    groups = np.split(np.array(numbers), np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return ";".join(f"{g[0]}~{g[-1]}" if len(g) > 1 else f"{g[0]}" for g in groups)
+
+
+def _without(spw: int, channels: list[int], nchan: int) -> str:
+    """A selection of a spw without some of its channels."""
+    return f"{spw}:{_ranges(sorted(set(range(nchan)) - set(channels)))}" if channels else str(spw)

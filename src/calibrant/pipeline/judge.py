@@ -71,7 +71,7 @@ def _fluxes(result: CalibrationResult) -> list[Check]:
     return [
         Check(
             _level(flux.error_jy / flux.flux_jy, 0.05, 0.2),
-            f"{flux.field} spw {flux.spw}: {flux.flux_jy:.4g} Jy known to {100 * flux.error_jy / flux.flux_jy:.2g} %",
+            f"{flux.field} spw {flux.spw}: {flux.flux_jy:.4g} Jy known to {100 * flux.error_jy / flux.flux_jy:.2f} %",
         )
         for flux in result.fluxes
         if flux.origin == "fluxscale"
@@ -80,20 +80,22 @@ def _fluxes(result: CalibrationResult) -> list[Check]:
 
 def _corrected(result: CalibrationResult, averages: Averages) -> list[Check]:
     """The vector average of a calibrator's corrected data against its flux density: scale and coherence."""
-    known = {(flux.field, flux.spw): flux.flux_jy for flux in result.fluxes}
+    known = {(flux.field, flux.spw): flux for flux in result.fluxes}
     checks = []
     for part in averages.parts:
         flux = known.get((part.field_name, part.spw))
         column = part.columns.get("CORRECTED_DATA")
         if flux is None or column is None or not np.isfinite(column.channel).any():
             continue
-        got = float(np.abs(np.nanmean(column.channel)))
-        off = abs(got / flux - 1)
+        got, jy = float(np.abs(np.nanmean(column.channel))), flux.flux_jy
+        if flux.resolved and "MODEL_DATA" in part.columns:  # the same samples of what was expected
+            jy = float(np.abs(np.nanmean(part.columns["MODEL_DATA"].channel)))
+        off = abs(got / jy - 1)
         checks.append(
             Check(
                 _level(off, 0.1, 0.3),
                 f"{part.field_name} spw {part.spw}: calibrated data average to {got:.4g} Jy"
-                f" ({100 * (got / flux - 1):+.2g} % of its {flux:.4g} Jy)",
+                f" ({round(100 * (got / jy - 1), 2) + 0.0:+.2f} % of its {jy:.4g} Jy)",
             )
         )
     return checks

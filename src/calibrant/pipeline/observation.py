@@ -17,6 +17,8 @@ INNER_SHARE = 0.1
 """Channels left out at either end when phases and amplitudes are solved for."""
 SETTLED_SECONDS = 15.0
 """Antennas settle within the first integration of a scan where it is longer than this: no quack."""
+SCAN_GAP = 300.0
+"""No scan goes on after so many seconds without data."""
 LEAST_CHANNELS = 16
 """Bands with fewer channels have no edges to speak of."""
 
@@ -25,7 +27,8 @@ LEAST_CHANNELS = 16
 class Observed:
     """spws: science spws; spw, inner: selections of them, whole and without their ends; integration, quack: s;
     (quack 0: none);
-    edges: channels to flag at either end by spw; hands: names of the parallel hands by spw."""
+    edges: channels to flag at either end by spw; hands: names of the parallel hands by spw;
+    scan: s, the longest stretch of a calibrator, where scans are not numbered (0: they are)."""
 
     telescope: str
     when: str
@@ -36,6 +39,7 @@ class Observed:
     quack: float
     edges: dict[int, int]
     hands: dict[int, list[str]]
+    scan: float = 0.0
 
 
 def observe(index: MSIndex, roles: Roles) -> Observed:
@@ -64,7 +68,7 @@ def observe(index: MSIndex, roles: Roles) -> Observed:
     seen = index.observations[0] if index.observations else None
     return Observed(
         telescope=seen.telescope if seen else "unknown telescope",
-        when=_date(float(index.times[0])),
+        when=f"{_date(float(index.times[0]))} {getattr(index, 'time_scale', 'UTC')}",
         spws=spws,
         spw=",".join(map(str, spws)),
         inner=",".join(inner),
@@ -72,7 +76,25 @@ def observe(index: MSIndex, roles: Roles) -> Observed:
         quack=0.9 * integration if integration < SETTLED_SECONDS else 0.0,
         edges=edges,
         hands=hands,
+        scan=_longest_stretch(index, roles.calibrators, integration),
     )
+
+
+def _longest_stretch(index: MSIndex, calibrators: list[int], integration: float) -> float:
+    """Seconds of the longest stretch of a calibrator, where scans hold several of one; 0 where each holds one.
+
+    A stretch ends where another field begins, or after SCAN_GAP seconds without data."""
+    ids, first = np.unique(index.time_id, return_index=True)
+    time, field, scan = index.times[ids], index.field[first], index.scan[first]
+    starts = np.ones(len(ids), bool)
+    starts[1:] = (np.diff(field) != 0) | (np.diff(scan) != 0) | (np.diff(time) > SCAN_GAP)
+    begin = np.flatnonzero(starts)
+    mine = np.isin(field[begin], calibrators)
+    pairs = np.stack([field[begin], scan[begin]], axis=1)[mine]
+    if len(np.unique(pairs, axis=0)) == len(pairs):
+        return 0.0
+    end = np.append(begin[1:], len(ids)) - 1
+    return float((time[end] - time[begin])[mine].max() + integration)
 
 
 def _science(index: MSIndex, ddids: list[int]) -> list[int]:
@@ -87,6 +109,6 @@ def _science(index: MSIndex, ddids: list[int]) -> list[int]:
 
 
 def _date(mjd_seconds: float) -> str:
-    """'2024-08-15 05:00:00 UTC'."""
+    """'2024-08-15 05:00:00'."""
     moment = np.datetime64("1858-11-17T00:00:00", "s") + np.timedelta64(round(mjd_seconds), "s")
-    return str(moment).replace("T", " ") + " UTC"
+    return str(moment).replace("T", " ")

@@ -3,15 +3,15 @@
 Noise makes amplitudes of residuals follow a Rayleigh distribution, whose median is sigma sqrt(2 ln 2). A limit of
 `SIGMAS` sigma is passed by chance once in 10^13 visibilities; what lies beyond is not noise.
 
-What is not noise is interference or the source: amplitude alone does not tell. A source never stops. Channels that
-stand out in most integrations of every quarter of a field's time, and at least once in every scan, are a line (a
-maser, HI); spacings that do so are structure which only short baselines see. On sources without a model they are kept
-and named; the rest, which comes and goes, is interference.
+What is not noise is interference or the source: amplitude alone does not tell. A source never stops. A channel in which
+most samples of every quarter of a field's time stand out (by half the limit) is a line (a maser, HI); if that holds for
+the shortest spacings only, it is structure. On sources without a model both are kept and named, unless the channel is
+too bright on a calibrator all the time too; the rest, which comes and goes, is interference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,8 +27,8 @@ CROWDED = 0.1
 PARTS = 4
 """A source stands out in every one of so many equal parts of the time,"""
 MOST = 0.5
-"""... in at least this share of their integrations."""
-SPACINGS = np.concatenate(([0.0], 10.0 * 2 ** (0.5 * np.arange(40)), [np.inf]))
+"""... in at least this share of the samples, which are beyond this part of the limit."""
+SPACINGS = np.concatenate(([0.0], 10.0 * 2 ** (0.25 * np.arange(80)), [np.inf]))
 """Edges of the bins of projected baseline length (m)."""
 MAX_SHARE = 0.02
 """More than this share beyond the limit is not interference but a wrong model or a bright, resolved source."""
@@ -74,82 +74,67 @@ def amplitude_limits(index: MSIndex, rows: NDArray[np.int64], flux: dict[tuple[i
 @dataclass(frozen=True)
 class Standing:
     """What stands out persistently in a field and spw: channels (a line), and projected baselines up to `spacing` m
-    (structure; 0: none, inf: all). `above`: those of the channels that are brighter than the limit, not fainter."""
+    in all channels (structure; 0: none, inf: all)."""
 
     channels: frozenset[int] = frozenset()
     spacing: float = 0.0
-    above: frozenset[int] = frozenset()
+
+    def kept(self, nchan: int) -> list[int]:
+        """`channels` and their neighbours: the wings of a line are fainter than its middle."""
+        return sorted({c + step for c in self.channels for step in (-1, 0, 1) if 0 <= c + step < nchan})
 
 
-@dataclass
-class _Hits:
-    """(ntime, n) of a field and spw by channel and by spacing: is there a good sample, is one outside, or above?"""
+def standing_out(
+    index: MSIndex, rows: NDArray[np.int64], limits: list[Limit], known: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], Standing]:
+    """(field, spw) -> what stands out persistently, for limits that something is outside of; one pass over those.
 
-    time_ids: NDArray[np.int64]
-    scans: NDArray[np.int64]
-    seen: NDArray[np.bool_]
-    outside: NDArray[np.bool_]
-    above: NDArray[np.bool_]
-    spacing_seen: NDArray[np.bool_]
-    spacing_outside: NDArray[np.bool_]
-    samples: NDArray[np.int64]
-
-
-def standing_out(index: MSIndex, rows: NDArray[np.int64], limits: list[Limit]) -> dict[tuple[int, int], Standing]:
-    """(field, spw) -> what stands out persistently, for limits that something is outside of; one pass over those."""
+    known: (field, spw) with a flux density, of which only channels too bright are found."""
     bounds = {(limit.field, limit.spw): limit for limit in limits if limit.share > 0}
-    hits: dict[tuple[int, int], _Hits] = {}
-    for key, limit, mine, chunk in _chunks(index, rows, bounds, ["UVW"]):
-        if key not in hits:
-            hits[key] = _no_hits(index, rows, *key)
-        hit = hits[key]
-        place = np.searchsorted(hit.time_ids, index.time_id[chunk.rows[mine]])
+    # (2, PARTS, spacing, channel): samples that stand out, and all
+    counts: dict[tuple[int, int], NDArray[np.int64]] = {}
+    parts: dict[tuple[int, int], NDArray[np.int64]] = {}
+    nbin = len(SPACINGS) - 1
+    for key, limit, mine, chunk in _chunks(index, rows, bounds):
+        if key not in counts:
+            counts[key] = np.zeros((2, PARTS * nbin, index.spws[key[1]].nchan), np.int64)
+            parts[key] = np.unique(index.time_id[rows[(index.field[rows] == key[0]) & (index.spw[rows] == key[1])]])
         good, size = _good(index, chunk, mine)
-        above = good & (size > limit.high)
-        outside = above | (good & (size < limit.low))
-        np.logical_or.at(hit.seen, place, good.any(axis=2))
-        np.logical_or.at(hit.outside, place, outside.any(axis=2))
-        np.logical_or.at(hit.above, place, above.any(axis=2))
-        length = _spacing(chunk["UVW"][mine])
-        np.logical_or.at(hit.spacing_seen, (place, length), good.any(axis=(1, 2)))
-        np.logical_or.at(hit.spacing_outside, (place, length), outside.any(axis=(1, 2)))
-        hit.samples += np.bincount(length, good.sum(axis=(1, 2)), len(hit.samples)).astype(np.int64)
-    return {key: _standing(hit) for key, hit in hits.items()}
+        bright = good & (size > (limit.high if key in known else MOST * limit.high))
+        place = np.searchsorted(parts[key], index.time_id[chunk.rows[mine]]) * PARTS // len(parts[key])
+        length = np.hypot(chunk["UVW"][mine, 0], chunk["UVW"][mine, 1])
+        place = place * nbin + np.searchsorted(SPACINGS, length, side="right") - 1
+        order = np.argsort(place, kind="stable")
+        cells, starts = np.unique(place[order], return_index=True)
+        for total, samples in zip(counts[key], (bright, good), strict=True):
+            total[cells] += np.add.reduceat(samples.sum(axis=2)[order], starts, axis=0)
+    found = {}
+    for key, count in counts.items():
+        both = count.reshape(2, PARTS, nbin, -1)
+        found[key] = _standing(both[0], both[1], key in known)
+    return found
 
 
-def _no_hits(index: MSIndex, rows: NDArray[np.int64], field: int, spw: int) -> _Hits:
-    mine = rows[(index.field[rows] == field) & (index.spw[rows] == spw)]
-    ids, first = np.unique(index.time_id[mine], return_index=True)
-    by_channel, by_spacing = (len(ids), index.spws[spw].nchan), (len(ids), len(SPACINGS) - 1)
-    empty = [np.zeros(shape, bool) for shape in (by_channel, by_channel, by_channel, by_spacing, by_spacing)]
-    return _Hits(ids.astype(np.int64), index.scan[mine[first]], *empty, np.zeros(by_spacing[1], np.int64))
-
-
-def _standing(hit: _Hits) -> Standing:
-    channels = _persistent(hit.seen, hit.outside, hit.scans)
-    spacings = _persistent(hit.spacing_seen, hit.spacing_outside, hit.scans)
-    above = _persistent(hit.seen, hit.above, hit.scans)
-    last = int(np.flatnonzero(spacings).max()) + 1 if spacings.any() else 0
-    broad = channels.sum() > MOST * max(hit.seen.any(axis=0).sum(), 1)
-    all_spacings = hit.samples[:last].sum() > MOST * hit.samples.sum()
-    if broad and all_spacings:
-        return Standing(spacing=np.inf, above=_numbers(above))
-    if broad:  # structure, seen in all channels
-        return Standing(spacing=float(SPACINGS[last]), above=_numbers(above))
-    # the wings of a line are fainter than its middle
-    wide = channels | np.roll(channels, 1) | np.roll(channels, -1) if len(channels) > 2 else channels
-    wide[[0, -1]] &= channels[[0, -1]] | channels[[1, -2]] if len(channels) > 2 else True
-    return Standing(_numbers(wide), 0.0 if all_spacings else float(SPACINGS[last]), _numbers(above))
-
-
-def _persistent(seen: NDArray[np.bool_], outside: NDArray[np.bool_], scans: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(n,): outside in most integrations of every part of the time, and in every scan; (ntime, n) each."""
-    result = outside.any(axis=0)
-    for part in np.array_split(np.arange(len(seen)), min(PARTS, len(seen))):
-        result &= outside[part].sum(axis=0) >= MOST * seen[part].sum(axis=0)
-    for scan in np.unique(scans):
-        result &= outside[scans == scan].any(axis=0) | ~seen[scans == scan].any(axis=0)
-    return result
+def _standing(bright: NDArray[np.int64], every: NDArray[np.int64], known: bool) -> Standing:
+    """bright, every: (PARTS, spacing, channel) samples that stand out, and all."""
+    present = bright.sum(axis=(0, 1)) > 0
+    lines = present & (bright.sum(axis=1) >= (CROWDED if known else MOST) * every.sum(axis=1)).all(axis=0)
+    if known:
+        return Standing(_numbers(lines))
+    there = np.flatnonzero(every.sum(axis=(0, 2)) > 0)
+    # from the shortest spacing on, how many bins stand out in each channel
+    bright, every = bright[:, there], every[:, there]
+    alike = np.asarray((bright >= MOST * every).all(axis=0))
+    leading = np.logical_and.accumulate(alike, axis=0) & (np.cumsum(bright.sum(axis=0), axis=0) > 0)
+    broad = leading.sum(axis=1) > MOST * (every.sum(axis=(0, 1)) > 0).sum()
+    last = int(broad.sum())
+    if not last:
+        return Standing(_numbers(lines | leading.any(axis=0)))
+    if every[:, :last].sum() > MOST * every.sum():
+        return Standing(spacing=np.inf)
+    further = leading[last] if last < len(there) else np.zeros_like(lines)
+    # structure has no sharp end: one bin more
+    return Standing(_numbers(lines | further), float(SPACINGS[there[min(last, len(there) - 1)] + 1]))
 
 
 def _numbers(chosen: NDArray[np.bool_]) -> frozenset[int]:
@@ -178,11 +163,11 @@ def remaining(
     bounds = {(limit.field, limit.spw): limit for limit in limits if limit.share > 0}
     outside: dict[tuple[int, int, int], NDArray[np.int64]] = {}
     every: dict[tuple[int, int, int], NDArray[np.int64]] = {}
-    for (field, spw), limit, mine, chunk in _chunks(index, rows, bounds, ["UVW"]):
+    for (field, spw), limit, mine, chunk in _chunks(index, rows, bounds):
         kept = standing.get((field, spw), Standing())
         good, size = _good(index, chunk, mine)
         wrong = good & ((size < limit.low) | (size > limit.high))
-        wrong[:, sorted(kept.channels)] = False
+        wrong[:, kept.kept(wrong.shape[1])] = False
         wrong[np.hypot(chunk["UVW"][mine, 0], chunk["UVW"][mine, 1]) < kept.spacing] = False
         scans = index.scan[chunk.rows[mine]]
         for scan in np.unique(scans).tolist():
@@ -204,31 +189,24 @@ def remaining(
 
 
 def _chunks(
-    index: MSIndex, rows: NDArray[np.int64], bounds: dict[tuple[int, int], Limit], more: list[str]
+    index: MSIndex, rows: NDArray[np.int64], bounds: dict[tuple[int, int], Limit]
 ) -> Iterator[tuple[tuple[int, int], Limit, NDArray[np.int64], Chunk]]:
     """(field, spw), its limit, and its rows in a chunk of corrected cross-correlations."""
     wanted = np.zeros(len(rows), bool)
     for field, spw in bounds:
         wanted |= (index.field[rows] == field) & (index.spw[rows] == spw)
     wanted &= index.ant1[rows] != index.ant2[rows]
-    for chunk in read_chunks(index, rows[wanted], ["CORRECTED_DATA", "FLAG", *more]):
+    for chunk in read_chunks(index, rows[wanted], ["CORRECTED_DATA", "FLAG", "UVW"]):
         fields = index.field[chunk.rows]
         for field in np.unique(fields).tolist():
             if (field, chunk.spw) in bounds:
                 yield (field, chunk.spw), bounds[field, chunk.spw], np.flatnonzero(fields == field), chunk
 
 
-def _good(
-    index: MSIndex, chunk: Chunk, mine: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def _good(index: MSIndex, chunk: Chunk, mine: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Unflagged samples of the parallel hands (nrow, nchan, nhand), and the amplitudes of all."""
     hands = index.polarizations[int(index.ddid_pol[chunk.ddid])].parallel
     return ~chunk["FLAG"][mine][:, :, hands], np.abs(chunk["CORRECTED_DATA"][mine][:, :, hands])
-
-
-def _spacing(uvw: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Bin of SPACINGS of each row."""
-    return np.searchsorted(SPACINGS, np.hypot(uvw[:, 0], uvw[:, 1]), side="right") - 1
 
 
 def _count(counts: dict[tuple[int, int], NDArray[np.int64]], key: tuple[int, int], size: NDArray[np.float32]) -> None:

@@ -12,7 +12,8 @@ VERDICTS = ("good", "check", "do not trust")
 
 @dataclass(frozen=True)
 class Flux:
-    """Flux density of a field in one spw. `origin`: 'standard' (set) or 'fluxscale' (derived)."""
+    """Flux density of a field in one spw. `origin`: 'standard' or 'setjy' (set), or 'fluxscale' (derived);
+    `resolved`: its model is, and `flux_jy` that of the shortest baselines."""
 
     field: str
     spw: int
@@ -20,6 +21,7 @@ class Flux:
     flux_jy: float
     error_jy: float
     origin: str
+    resolved: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,13 @@ class CalibrationResult:
         lines += [f"  {reason}" for reason in self.reasons]
         lines.append(f"flux densities ({self.standard}):")
         for flux in self.fluxes:
-            error = f" +- {flux.error_jy:.4f}" if flux.origin != "standard" else "  (standard)"
+            said = {"standard": "(standard)", "setjy": "(set with setjy)"}.get(flux.origin)
+            error = f"  {said}{' resolved, shortest baselines' * flux.resolved}" if said else f" +- {flux.error_jy:.4f}"
             where = f"{flux.field:20.20s} spw {flux.spw:<2d} {flux.freq_hz / 1e9:10.5f} GHz"
-            lines.append(f"  {where}  {flux.flux_jy:9.5f}{error} Jy")
+            lines.append(f"  {where}  {flux.flux_jy:9.5f} Jy{error}")
         if self.flags:
-            shares = ", ".join(f"{100 * flag.total:.1f} % {flag.step}" for flag in self.flags)
-            lines.append(f"flagged: {shares}")
+            shares = ", ".join(f"{flag.step} {100 * flag.total:.1f} %" for flag in self.flags)
+            lines.append(f"flagged (cross-correlations only): {shares}")
         lines += [f"failed solutions: {f.caltable}: {f.count}: {f.outcome}" for f in self.failed]
         lines += [f"note: {note}" for note in self.notes[:MAX_NOTES]]
         if len(self.notes) > MAX_NOTES:

@@ -38,7 +38,13 @@ class Roles:
         return sorted({*self.flux, *self.bandpass, *self.phase})
 
     def names(self, index: MSIndex) -> dict[str, list[str]]:
-        return {role: [index.fields.name[f] for f in getattr(self, role)] for role in ROLES}
+        return {role: [label(index, f) for f in getattr(self, role)] for role in ROLES}
+
+
+def label(index: MSIndex, field: int) -> str:
+    """The name of a field, with its id where others have the same name."""
+    name = index.fields.name[field]
+    return name if list(index.fields.name).count(name) == 1 else f"{name} ({field})"
 
 
 def find_roles(index: MSIndex, told: dict[str, str], standard: str) -> Roles:

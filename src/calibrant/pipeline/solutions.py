@@ -33,8 +33,11 @@ class BadAntenna:
     reason: str
 
 
-def failed_solutions(name: str, table: CalTable, observed: NDArray[np.bool_]) -> list[FailedSolutions]:
-    """Failures of a table by outcome, most frequent first. observed (nant,): antennas that have data at all."""
+def failed_solutions(
+    name: str, table: CalTable, observed: NDArray[np.bool_], scale: str = "UTC"
+) -> list[FailedSolutions]:
+    """Failures of a table by outcome, most frequent first. observed (nant,): antennas that have data at all;
+    scale: of the times."""
     counts: dict[Outcome, int] = defaultdict(int)
     where: dict[Outcome, tuple[set[str], set[int], str]] = {}
     for spw, sol in table.spws.items():
@@ -51,7 +54,7 @@ def failed_solutions(name: str, table: CalTable, observed: NDArray[np.bool_]) ->
                 continue
             antennas = {table.antenna_names[a] for a in np.flatnonzero(hit.any(axis=(0, 2, 3)))}
             slot, ant, _, par = (int(v[0]) for v in np.nonzero(hit))
-            example = f"{table.antenna_names[ant]} receptor {par}, spw {spw}, {_clock(sol.time[slot])}"
+            example = f"{table.antenna_names[ant]} receptor {par}, spw {spw}, {_clock(sol.time[slot])} {scale}"
             names, spws, first = where.get(outcome, (set(), set(), example))
             where[outcome] = (names | antennas, spws | {spw}, first)
             counts[outcome] += int(hit.sum())
@@ -66,7 +69,7 @@ def failed_solutions(name: str, table: CalTable, observed: NDArray[np.bool_]) ->
 
 def _clock(mjd_seconds: float) -> str:
     seconds = round(mjd_seconds % 86400)
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d} UTC"
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def bad_antennas(phase: CalTable, amplitude: CalTable) -> list[BadAntenna]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from calibrant.ms.index import MSIndex
 from calibrant.ms.reader import Chunk, read_chunks
+from calibrant.pipeline.roles import label
 from calibrant.plots.averages import Averages, ColumnAverages, PartAverages
 
 COLUMNS = ("DATA", "CORRECTED_DATA", "MODEL_DATA")
@@ -97,7 +98,7 @@ class _Part:
         nant = len(index.antennas)
         return PartAverages(
             field=self.field,
-            field_name=index.fields.name[self.field],
+            field_name=label(index, self.field),
             spw=self.spw,
             correlations=self.correlations,
             freq=index.spws[self.spw].freq,

@@ -102,13 +102,15 @@ def simulate(
     """
     values = {name: value for name, value in locals().items() if name not in ("overwrite", "dry_run")}
     windows = _windows(nant, nchan, nspw, bandwidth, integration, cycles)
-    _check_outputs(vis, overwrite)
+    if not 0 <= bad_antennas <= nant:
+        raise ParameterError(f"bad_antennas = {bad_antennas}; 0 to {nant} of the {nant} antennas (nant) can be bad")
     rng = np.random.default_rng(seed)
     lengths = {BANDPASS: bandpass_time, FLUX: flux_time, PHASE: phase_time, TARGET: target_time}
     truth = _draw_truth(rng, values, windows, _schedule(start, integration, lengths, cycles))
     baselines = np.triu_indices(nant, 0 if autocorrelations else 1)
     result = _result(vis, truth, len(baselines[0]))
     if not dry_run:
+        _check_outputs(vis, overwrite)
         _write(vis, truth, baselines, rng, [provenance(simulate, values)], overwrite)
         truth.save(result.truth)
     return result
@@ -195,7 +197,7 @@ def _draw_truth(
     direction = np.array([source.direction for source in SOURCES])
     _check_elevation(direction, plan)
     gains = instrument.draw_instrument(rng, len(antennas), freqs, plan.time, np.radians(values["phase_rms"]))
-    instrument.add_bad_antennas(gains, rng, min(values["bad_antennas"], len(antennas)), antennas.name)
+    instrument.add_bad_antennas(gains, rng, values["bad_antennas"], antennas.name)
     if values["quack"]:
         instrument.add_quack(gains, rng, plan.scan)
     sigma = np.array([1 / np.sqrt(2 * width[0] * plan.interval) for width in widths]) * (values["noise"] or 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant import params as p
+from calibrant.errors import ParameterError
 from calibrant.params import Param
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ApplyResult:
     dry_run: bool = False
 
     def summary(self) -> str:
-        tables = ", ".join(self.gaintable) or "no table"
+        tables = ", ".join(self.gaintable)
         if self.dry_run:
             what = [] if self.applymode.startswith("flag") else ["CORRECTED_DATA"] + ["WEIGHT"] * self.calwt
             what += ["FLAG"] if "flag" in self.applymode else []
@@ -91,9 +92,11 @@ def applycal(
 
     CORRECTED_ij = DATA_ij / (J_i conj(J_j)), always from DATA, so running twice does not accumulate. With calwt,
     WEIGHT = c_i c_j / SIGMA^2 (c = |g|^2, or 1/Tsys), the inverse variance of CORRECTED_DATA; SIGMA stays that of
-    DATA. Data of a spw without solutions become CORRECTED_DATA = DATA (never a stale value) and are named.
+    DATA. Only Tsys gives the channels of WEIGHT_SPECTRUM different weights, as in CASA. Data of a spw without
+    solutions become CORRECTED_DATA = DATA (never a stale value) and are named.
 
-    Raises SelectionError, CalTableError for a table that does not fit, LockedError if the MS is in use.
+    Raises ParameterError without a table, SelectionError, CalTableError for a table that does not fit, LockedError if
+    the MS is in use.
 
     Example:
         calibrant applycal obs.ms --field TARGET --gaintable band.bcal,phase.gcal,flux.gcal --gainfield ,J0006,J0006
@@ -112,6 +115,8 @@ def applycal(
     weights = calwt if isinstance(calwt, bool) else list(calwt)
     spectral = has_cells(index, "WEIGHT_SPECTRUM", chosen.rows)
     chain = open_chain(index, gaintable, gainfield, interp, spwmap, weights, spectral_weights=spectral)
+    if not chain:
+        raise ParameterError("nothing to apply: give gaintable")
     chain.prepare(chosen.rows)
     mode = applymode or "calflag"
     job = Application(index, chosen, chain, mode, spectral)
@@ -222,20 +227,21 @@ class Application:
                 done["FLAG"] = flag
                 counts["now"] += new
         if self.weighs:
-            weight = weights_from_sigma(chunk["SIGMA"])
+            before_weight = weights_from_sigma(chunk["SIGMA"])
+            weight = before_weight.copy()
             kernels.scale_weights(weight, factors.weight, *place)
-            if failed is not None:
-                weight = np.where(failed.all(axis=1), weights_from_sigma(chunk["SIGMA"]), weight)
-            done["WEIGHT"] = weight
             if self.spectral:
                 by_channel = np.repeat(weight[:, None, :], flag.shape[1], axis=1)
                 if factors.spectrum is not None:
                     by_channel *= factors.spectrum[factors.slot, ant1][:, :, product[:, 0]]
                     by_channel *= factors.spectrum[factors.slot, ant2][:, :, product[:, 1]]
-                    if failed is not None:
-                        by_channel = np.where(failed, weights_from_sigma(chunk["SIGMA"])[:, None], by_channel)
-                    done["WEIGHT"] = np.median(by_channel, axis=1)
+                    weight = np.median(by_channel, axis=1)
+                if failed is not None:
+                    by_channel = np.where(failed, before_weight[:, None], by_channel)
                 done["WEIGHT_SPECTRUM"] = by_channel
+            if failed is not None:
+                weight = np.where(failed.all(axis=1), before_weight, weight)
+            done["WEIGHT"] = weight
         return Applied(rows, done, counts)
 
     def _without_solutions(self, chunk: Chunk, counts: dict[str, int]) -> Applied:

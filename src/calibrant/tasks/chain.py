@@ -124,15 +124,12 @@ class Prepared:
 
 
 class Chain:
-    """The tables of `gaintable`, in their physical order, to be applied in a solve (`solving`) or for good.
-    spectral_weights: weights have a frequency axis, so terms with channels act on them by channel."""
+    """The tables of `gaintable`, in their physical order, to be applied in a solve or for good.
+    spectral_weights: weights have a frequency axis, so Tsys acts on them by channel (B by its mean, as in CASA)."""
 
-    def __init__(
-        self, index: MSIndex, tables: Sequence[AppliedTable], solving: bool = False, spectral_weights: bool = False
-    ) -> None:
+    def __init__(self, index: MSIndex, tables: Sequence[AppliedTable], spectral_weights: bool = False) -> None:
         self.index = index
         self.tables = sorted(tables, key=lambda t: t.term.order)
-        self._solving = solving
         self._spectral_weights = spectral_weights
         self._whole: dict[tuple[int, int], Factors | None] = {}
 
@@ -220,7 +217,7 @@ class Chain:
         jones = np.where(bad, 1.0, jones) if bad.shape[2] in (1, jones.shape[2]) else jones
         weight, spectrum = folded.weight, folded.spectrum
         if applied.calwt:
-            if self._by_channel(term):
+            if term.weighs_channels and self._spectral_weights:
                 squared = np.abs(jones) ** 2
                 spectrum = squared if spectrum is None else spectrum * squared
             else:
@@ -232,10 +229,6 @@ class Chain:
                 factor = term.weights(own, own_flag)
                 weight = weight if factor is None else weight * factor
         return _Folded(folded.jones * jones, weight, spectrum, folded.bad | bad)
-
-    def _by_channel(self, term: JonesTerm) -> bool:
-        """Whether a term's weights act by channel: where WEIGHT has channels; Tsys also in a solve, as in CASA."""
-        return term.channelized and (self._spectral_weights or (self._solving and term.weighs_channels))
 
     def _prepare(self, applied: AppliedTable, spw: int, field_id: int) -> Prepared | None:
         from calibrant.caltable.interpolate import flags_change, interpolate_frequency, select_slots
@@ -307,7 +300,6 @@ def open_chain(
     interp: str | Sequence[str] = (),
     spwmap: Sequence[int] | Sequence[Sequence[int]] = (),
     calwt: bool | Sequence[bool] = True,
-    solving: bool = False,
     spectral_weights: bool = False,
 ) -> Chain:
     """Open `gaintable` with its parallel lists as CASA understands them (short lists are filled with defaults).
@@ -324,7 +316,7 @@ def open_chain(
     if isinstance(calwt, (list, tuple)) and len(calwt) == 1:
         weights = [bool(calwt[0])] * count
     tables = [_open(index, *row) for row in zip(paths, fields, interps, maps, weights, strict=True)]
-    return Chain(index, tables, solving, spectral_weights)
+    return Chain(index, tables, spectral_weights)
 
 
 def _nested(spwmap: Sequence[int] | Sequence[Sequence[int]]) -> list[list[int]]:

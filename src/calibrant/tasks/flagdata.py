@@ -216,6 +216,14 @@ class Step:
         text = " ".join([f"mode={self.order.mode!r}", *(f"{key}={value!r}" for key, value in given.items())])
         return f"{text}: {self.selection.describe()}"
 
+    def plan(self, index: MSIndex) -> str:
+        """For a dry run: `words`, with how much of the MeasurementSet that is."""
+        text = f"{self.words()}; of {index.nrow} rows in all"
+        everything = not any(self.order.values[key] for key in (*SELECTORS, "autocorr"))
+        if everything and self.order.mode in ("manual", "unflag"):
+            text += f"; without a selection, everything would be {'un' if self.order.mode == 'unflag' else ''}flagged"
+        return text
+
 
 def _steps(index: MSIndex, orders: Sequence[Order]) -> list[Step]:
     from calibrant.ms.selection import select
@@ -270,8 +278,9 @@ class Job:
         """What would be done (dry_run)."""
         from calibrant.ms.index import open_index
 
-        steps = _steps(open_index(self.vis), orders)
-        return FlagdataResult(self.vis, self.mode, self.action, commands=tuple(s.words() for s in steps), dry_run=True)
+        index = open_index(self.vis)
+        commands = tuple(step.plan(index) for step in _steps(index, orders))
+        return FlagdataResult(self.vis, self.mode, self.action, commands=commands, dry_run=True)
 
     def run(self, orders: Sequence[Order], backup: bool) -> FlagdataResult:
         from calibrant.ms.index import open_index

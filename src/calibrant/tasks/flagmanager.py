@@ -51,6 +51,7 @@ def flagmanager(
         str,
         Param("mode restore: replace the present flags, or combine with them.", choices=("replace", "or", "and")),
     ] = "replace",
+    since: Annotated[str, Param("mode restore: keep what was flagged after this version was saved.")] = "",
     dry_run: DryRun = False,
 ) -> FlagmanagerResult:
     """List, save, restore, delete or rename flag versions, in the layout that CASA uses.
@@ -68,6 +69,8 @@ def flagmanager(
 
     check_choices(flagmanager, {"mode": mode, "merge": merge})
     open_index(vis)
+    if since and (mode, merge) != ("restore", "replace"):
+        raise ParameterError("since belongs to mode='restore' with merge='replace'")
     if mode != "list" and not versionname:
         raise ParameterError(f"mode={mode!r} needs versionname")
     if mode == "rename" and not oldname:
@@ -85,6 +88,9 @@ def flagmanager(
     elif mode == "save":
         older = flagversions.save(vis, versionname, comment)
         notes += [f"the version that had this name is now called {older}"] if older else []
+    elif mode == "restore" and since:
+        changed = flagversions.restore_since(vis, versionname, since)
+        notes.append(f"{changed} visibilities flagged after version {since} stay flagged")
     elif mode == "restore":
         changed = flagversions.restore(vis, versionname, merge)
         notes.append(f"{changed} visibilities changed")

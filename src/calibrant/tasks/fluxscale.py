@@ -161,7 +161,8 @@ def fluxscale(
     from calibrant.caltable import casa
 
     check_choices(fluxscale, {"error_method": error_method})
-    _check_outputs(fluxtable, listfile, overwrite)
+    if not dry_run:
+        _check_outputs(fluxtable, listfile, overwrite)
     table = casa.read(caltable)
     _check_table(table)
     references, transfers = _fields(table, reference, transfer)
@@ -216,7 +217,11 @@ def _fields(table: CalTable, reference: str | list[str], transfer: str | list[st
         there = ", ".join(table.field_names[f] for f in table.fields if f >= 0)
         raise ParameterError(f"reference is empty; name the field of known flux density, one of {there}")
     others = [f for f in table.fields if f >= 0 and f not in references]
-    transfers = [f for f in _matched(table, "transfer", transfer) if f not in references] or others
+    named = _matched(table, "transfer", transfer)
+    transfers = [f for f in named if f not in references]
+    if named and not transfers:
+        raise ParameterError(f"transfer={transfer!r} names the reference only; name the fields to be found, or none")
+    transfers = transfers or others
     if not transfers:
         raise SelectionError(f"{table.path} has solutions of the reference only; solve the other fields into it too")
     return references, transfers

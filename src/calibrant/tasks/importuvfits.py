@@ -79,9 +79,9 @@ def importuvfits(
 
     check_choices(importuvfits, {"antnamescheme": antnamescheme})
     with open_uvfits(fitsfile, antnamescheme) as uv:
-        check_output(vis, overwrite)
         if dry_run:
             return _result(uv, vis, None, None)
+        check_output(vis, overwrite)
         history = [provenance(importuvfits, {"fitsfile": fitsfile, "vis": vis, "antnamescheme": antnamescheme})]
         with create_ms(
             vis,

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MANUAL = "manual"
 UNITS = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "thz": 1e12}
 MAX_SPIX = 10.0
+FROM_STANDARD = -1.0
+"""The value of fluxdensity that means: take it from the standard."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,11 @@ def manual_model(
 ) -> SourceModel | None:
     """The model given by hand, or None where the flux is to come from a standard."""
     stokes = [float(value) for value in np.atleast_1d(fluxdensity)]
-    given = stokes[0] > 0
+    if len(stokes) not in (1, 4):
+        raise ParameterError(f"fluxdensity is I or [I,Q,U,V]; it has {len(stokes)} numbers")
+    given = stokes[0] != FROM_STANDARD
+    if given and not stokes[0] > 0:
+        raise ParameterError(f"fluxdensity={fluxdensity}: I must be above 0 Jy (-1: from the standard)")
     index = [float(value) for value in np.atleast_1d(spix)]
     if not given:
         if standard == MANUAL:
@@ -175,8 +181,6 @@ def manual_model(
         return None
     if standard not in (MANUAL, DEFAULT_STANDARD):
         raise ParameterError(f"fluxdensity and standard={standard!r} exclude each other; leave one of them out")
-    if len(stokes) not in (1, 4):
-        raise ParameterError(f"fluxdensity is I or [I,Q,U,V]; it has {len(stokes)} numbers")
     if index and abs(index[0]) > MAX_SPIX:
         raise ParameterError(f"spix={spix}: a spectral index beyond {MAX_SPIX:g} is refused; is it a flux density?")
     return SourceModel.power_law(stokes, index, frequency(reffreq))

@@ -114,7 +114,7 @@ def solve_task(
         raise ParameterError("bandpass cannot combine spws: every channel has a solution of its own")
     if (how.solint.nchan or how.solint.hertz) and kind in ("G Jones", "T Jones"):
         raise ParameterError(f"solint {solint!r}: gaintype {kind[0]!r} has one solution for all selected channels")
-    chain = open_chain(index, gaintable, gainfield, interp, spwmap, solving=True)
+    chain = open_chain(index, gaintable, gainfield, interp, spwmap, spectral_weights=True)
     chain.prepare(chosen.rows)
     common: dict[str, Any] = {"verb": verb.__name__, "vis": vis, "caltable": caltable, "kind": kind}
     common["selection"] = chosen.describe()

@@ -107,11 +107,7 @@ def split(
         keepflags=keepflags,
     )
     notes = list(plan.notes)
-    if dry_run:
-        from calibrant.ms.create import check_output
-
-        check_output(outputvis, overwrite)
-    else:
+    if not dry_run:
         broken = write_split(plan, outputvis, history=[call], overwrite=overwrite)
         if broken:
             notes.append(f"{broken} unflagged visibilities that are not finite were averaged as if flagged")
