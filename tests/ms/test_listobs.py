@@ -75,7 +75,8 @@ def test_fields_spws_and_sources_are_casas(tiny: Listing) -> None:
 def test_scan_table_fits_a_page(tiny: Listing) -> None:
     text = listing_text(tiny)
     scans = text[: text.index("Spectral Windows")]
-    assert max(len(line) for line in scans.splitlines()) <= 100
+    # the line that names the MeasurementSet is as long as its path
+    assert max(len(line) for line in scans.splitlines() if tiny.index.path not in line) <= 100
 
 
 @pytest.mark.oracle

@@ -12,8 +12,9 @@ import pytest
 
 from calibrant.errors import FluxModelError, MeasurementSetError
 from calibrant.ms.index import open_index
-from calibrant.pipeline.job import BEFORE, Finished, Job, check_flux_models, plan_text
+from calibrant.pipeline.job import BEFORE, Finished, Job
 from calibrant.pipeline.observation import observe as look_at
+from calibrant.pipeline.plan import check_flux_models, plan_text
 from calibrant.pipeline.roles import find_roles
 from calibrant.pipeline.run import Run
 from calibrant.tasks.flagdata import flagdata

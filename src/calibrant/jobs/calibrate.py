@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def calibrate(
     obs: Annotated[str, Param("A MeasurementSet, or a multi-source UVFITS file.", positional=True)],
-    output: Annotated[str, Param("Folder for tables, page and calibrated target. Empty: OBS.calibrated.")] = "",
+    output: Annotated[str, Param("Folder for tables, page and target. Empty: NAME.calibrated here, for NAME.ms or NAME.fits.")] = "",
     standard: Annotated[str, Param("Flux density standard.")] = "Perley-Butler 2017",
     flux: Annotated[str, Param("Flux calibrator, where intents and names do not tell.")] = "",
     bandpass: Annotated[str, Param("Bandpass calibrator, where intents and names do not tell.")] = "",
@@ -51,18 +51,20 @@ def calibrate(
     Example:
         calibrant calibrate NGC5921.fits.gz -o ngc5921 --standard "Perley-Taylor 99"
     """
-    from calibrant.pipeline.job import Job, plan_text
+    from calibrant.pipeline.job import Job
     from calibrant.pipeline.lock import held
+    from calibrant.pipeline.plan import plan_text
     from calibrant.pipeline.run import Run
     from calibrant.progress import say
 
-    folder = output or os.path.normpath(obs) + ".calibrated"
+    folder = output or _stem(os.path.basename(os.path.normpath(obs))) + ".calibrated"
     told = {"flux": flux, "bandpass": bandpass, "phase": phase, "target": target}
     names = refant if isinstance(refant, str) else ",".join(refant)
     if dry_run:
         return _plan_only(obs, folder, standard, told, names)
+    _check_folder(folder, obs, overwrite)
     with held(folder), held(obs) if os.path.isdir(obs) else contextlib.nullcontext():
-        _check_folder(folder, obs, overwrite)
+        _check_folder(folder, obs, overwrite)  # another run may just have made it
         if os.path.isfile(obs):
             with _put_back(folder):
                 ms, imported = _import(obs, folder)
@@ -81,8 +83,8 @@ def calibrate(
 def _look(run: Run, standard: str, told: dict[str, str], refant: str) -> tuple[Roles, Observed]:
     """Roles and shape of the observation; whatever is wrong with the call is said here, before anything is touched."""
     from calibrant.ms.selection import antenna_ids
-    from calibrant.pipeline.job import check_flux_models
     from calibrant.pipeline.observation import observe
+    from calibrant.pipeline.plan import check_flux_models
     from calibrant.pipeline.roles import find_roles
 
     if refant:
@@ -172,7 +174,7 @@ def write_text(path: str, text: str) -> None:
 
 def _plan_only(obs: str, folder: str, standard: str, told: dict[str, str], refant: str) -> CalibrationResult:
     """The plan as notes of a result; a UVFITS file is imported into a temporary folder to look at it."""
-    from calibrant.pipeline.job import empty_result, plan_text
+    from calibrant.pipeline.plan import empty_result, plan_text
     from calibrant.pipeline.run import Run
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -191,10 +193,15 @@ def _import(obs: str, folder: str) -> tuple[str, Step]:
     """Import a UVFITS file into `folder`; the path of the MeasurementSet and the step."""
     from calibrant.tasks.importuvfits import importuvfits
 
-    name = os.path.basename(obs)
-    for suffix in (".gz", ".fits", ".uvfits", ".FITS", ".UVFITS"):
-        name = name.removesuffix(suffix)
+    name = _stem(os.path.basename(obs))
     ms = os.path.join(folder, name + ".ms")
     values = {"fitsfile": obs, "vis": ms, "antnamescheme": "new", "overwrite": True}
     importuvfits(**values)  # type: ignore[arg-type]
     return ms, Step("import", "UVFITS to MeasurementSet", p.command_line(importuvfits, values), 0.0)
+
+
+def _stem(path: str) -> str:
+    """`path` without the suffixes of observations."""
+    for suffix in (".gz", ".fits", ".uvfits", ".FITS", ".UVFITS", ".ms"):
+        path = path.removesuffix(suffix)
+    return path

@@ -56,7 +56,7 @@ def _draw_field(material: Material, axes: Axes, field: str, colour: str) -> None
     freq, value, error = (
         np.array([getattr(flux, name) for flux in points], float) for name in ("freq_hz", "flux_jy", "error_jy")
     )
-    set_by = points[0].origin == "standard"
+    set_by = points[0].origin in ("standard", "setjy")
     axes.errorbar(
         freq / 1e9, value, error, fmt="s" if set_by else "o", ms=5, color=colour, capsize=3, elinewidth=1.2, zorder=3
     )
@@ -72,7 +72,8 @@ def _draw_field(material: Material, axes: Axes, field: str, colour: str) -> None
     axes.set(xlim=((freq.min() - width) / 1e9, (freq.max() + width) / 1e9), ylim=(low - pad, high + pad))
     axes.set_xticks(*nice_ticks(*axes.get_xlim(), 3))
     axes.set(xlabel="frequency (GHz)", ylabel="flux density (Jy)")
-    axes.set_title(f"{field} ({f'standard {material.standard}' if set_by else 'derived'})", loc="left")
+    words = {"standard": f"standard {material.standard}", "setjy": "set with setjy"}
+    axes.set_title(f"{field} ({words.get(points[0].origin, 'derived')})", loc="left")
 
 
 def concerns(material: Material) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ def concerns(material: Material) -> tuple[str, ...]:
         elif flux.error_jy > LARGE_ERROR * flux.flux_jy:
             percent = 100 * flux.error_jy / flux.flux_jy
             sentences.append(f"{flux.field} spw {flux.spw}: error of {percent:.0f} %")
-    for field in dict.fromkeys(flux.field for flux in material.fluxes if flux.origin != "standard"):
+    for field in dict.fromkeys(flux.field for flux in material.fluxes if flux.origin == "fluxscale"):
         points = [flux for flux in material.fluxes if flux.field == field and flux.flux_jy > 0]
         if len(points) < 3:
             continue
