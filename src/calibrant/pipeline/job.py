@@ -278,9 +278,8 @@ class Job:
 
     def _solve(self, role: str, reason: str, verb: Callable[..., Any], **values: Any) -> Any:
         path = self.run.path(f"{role}.cal")
-        # a receptor that is flagged must not cost the antenna's other one
         result = self.run.do(role, reason, verb, vis=self.run.ms, caltable=path, refant=self.refant.split(","),
-                             corrdepflags=True, overwrite=True, **values)  # fmt: skip
+                             overwrite=True, **values)  # fmt: skip
         self.tables[role] = path
         return result
 
