@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def calibrate(
     obs: Annotated[str, Param("A MeasurementSet, or a multi-source UVFITS file.", positional=True)],
-    output: Annotated[str, Param("Folder for tables, page and target. Empty: NAME.calibrated here, for NAME.ms or NAME.fits.")] = "",
+    output: Annotated[str, Param("Folder for tables, page and target. Empty: NAME.calibrated, here.")] = "",
     standard: Annotated[str, Param("Flux density standard.")] = "Perley-Butler 2017",
     flux: Annotated[str, Param("Flux calibrator, where intents and names do not tell.")] = "",
     bandpass: Annotated[str, Param("Bandpass calibrator, where intents and names do not tell.")] = "",
