@@ -37,7 +37,7 @@ class Cells:
     """cell (nrow,): cell of every row. The others are (ncell,): output spw; field, scan, obs (-1 where mixed);
     first (s): earliest TIME. Cells are numbered by output spw, then time."""
 
-    cell: NDArray[np.int64]
+    cell: NDArray[np.int32]
     spw: NDArray[np.int32]
     field: NDArray[np.int32]
     scan: NDArray[np.int32]
@@ -98,16 +98,15 @@ def group(*columns: NDArray[np.generic]) -> NDArray[np.int64]:
 
 def plan_cells(index: MSIndex, rows: NDArray[np.int64], solint: Solint, combine: frozenset[str]) -> Cells:
     """Cells of the given rows (see the module's text)."""
-    spw, field, scan = index.spw[rows], index.field[rows], index.scan[rows]
-    obs, array, time = index.obs[rows], index.array[rows], index.time[rows]
-    columns = (spw, field, scan, obs, array, index.time_id[rows])
     changed = np.zeros(len(rows), bool)
     changed[:1] = True
-    for column in columns:
+    for name in ("spw", "field", "scan", "obs", "array", "time_id"):  # one column at a time: they are long
+        column = getattr(index, name)[rows]
         changed[1:] |= column[1:] != column[:-1]
     starts = np.flatnonzero(changed)  # blocks of rows alike in everything that matters: few against the rows
-    spw, field, scan, obs, array = (c[starts] for c in (spw, field, scan, obs, array))
-    time = time[starts]
+    first_rows = rows[starts]
+    spw, field, scan = index.spw[first_rows], index.field[first_rows], index.scan[first_rows]
+    obs, array, time = index.obs[first_rows], index.array[first_rows], index.time[first_rows]
     out_spw = np.full_like(spw, spw.min()) if "spw" in combine else spw
     keys = [out_spw, array]
     keys += [column for name, column in (("obs", obs), ("scan", scan), ("field", field)) if name not in combine]
@@ -126,7 +125,7 @@ def plan_cells(index: MSIndex, rows: NDArray[np.int64], solint: Solint, combine:
     cell = rank[unordered]
     lengths = np.diff(np.append(starts, len(rows)))
     one = [_unique_or_mixed(column, cell, len(order)) for column in (field, scan, obs)]
-    return Cells(np.repeat(cell, lengths), cell_spw[order], one[0], one[1], one[2], begin[order])
+    return Cells(np.repeat(cell.astype(np.int32), lengths), cell_spw[order], one[0], one[1], one[2], begin[order])
 
 
 def _interval(time: NDArray[np.float64], first: NDArray[np.float64], seconds: float) -> NDArray[np.int64]:

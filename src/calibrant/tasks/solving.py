@@ -274,7 +274,7 @@ class Pass:
     axes: dict[int, Axis]
     batch: Batch
     rows: NDArray[np.int64]
-    cell: NDArray[np.int64]
+    cell: NDArray[np.int32]
 
     def run(self, bar: Any) -> Sums:
         """Sums of the batch's cells."""
