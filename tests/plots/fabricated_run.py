@@ -175,6 +175,7 @@ def index(nant: int = 8, spws: int = 2, nchan: int = 64) -> MSIndex:
     freq = np.arange(nchan) * 2e9 / nchan
     width = np.full(nchan, 2e9 / nchan)
     made.__dict__.update(
+        time_scale="UTC",
         antennas=Antennas(names(nant), names(nant), ["ALT-AZ"] * nant, positions(nant), np.full(nant, 12.0)),
         fields=Fields(list(FIELDS), ["none"] * 3, np.arange(3, dtype=np.int32), np.full((3, 2), -0.1)),
         spws=[

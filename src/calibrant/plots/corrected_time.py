@@ -20,14 +20,15 @@ LOOK_FOR = (
 )
 
 
-def dress(axes: Axes, part: PartAverages) -> None:
-    """Time of day."""
-    if len(part.times):
-        clock_axis(axes, float(part.times[0]), float(part.times[-1]), origin=float(part.times[0]), most=4)
-
-
 def make(material: Material) -> Iterator[Drawing]:
     """For each calibrator one drawing for every four spws."""
+
+    def dress(axes: Axes, part: PartAverages) -> None:
+        """Time of day."""
+        if len(part.times):
+            first, last = float(part.times[0]), float(part.times[-1])
+            clock_axis(axes, first, last, origin=first, most=4, scale=material.time_scale)
+
     yield from drawings(
         material, "time", "time", LOOK_FOR, lambda column: column.time, lambda part: part.times - part.times[:1],
         dress, "o",

@@ -76,6 +76,7 @@ class Material:
     fluxes: Sequence[FluxPoint] = ()
     flags: Sequence[FlagStep] = ()
     standard: str = ""
+    time_scale: str = "UTC"
     curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
     @property

@@ -59,7 +59,7 @@ def draw(material: Material) -> Figure:
     rows[0].set_yticks(np.arange(len(fields)), fields)
     rows[0].set_ylim(len(fields) - 0.4, -0.6)
     rows[0].set_ylabel("field")
-    clock_axis(rows[0], start, end, origin=start, label=not known)
+    clock_axis(rows[0], start, end, origin=start, scale="" if known else material.time_scale)
     if known:
         _draw_elevation(material, rows[1], start, end)
         rows[0].tick_params(labelbottom=False)
@@ -85,7 +85,7 @@ def _draw_elevation(material: Material, axes: object, start: float, end: float) 
     axes.set_ylim(0, 92)
     axes.axhline(LOW_ELEVATION, color=FAINT, lw=0.8, ls="--")
     axes.set_ylabel("elevation (degrees)")
-    clock_axis(axes, start, end, origin=start)
+    clock_axis(axes, start, end, origin=start, scale=material.time_scale)
 
 
 def make(material: Material) -> Iterator[Drawing]:

@@ -47,7 +47,8 @@ def draw_series(
     margin = max(0.04 * (end - start), 30.0)
     ticks, labels = clock_ticks(start - margin, end + margin, 4)
     panels = Panels(
-        panel_names(table, material), title=title, xlabel=f"time on {day_of(start)} (UTC)", ylabel=ylabel,
+        panel_names(table, material), title=title, ylabel=ylabel,
+        xlabel=f"time on {day_of(start)} ({material.time_scale})",
         xlim=(-margin, end - start + margin), ylim=ylim, xticks=(ticks - start, labels), yticks=nice_ticks(*ylim, 4),
     )  # fmt: skip
     names = field_names(table)

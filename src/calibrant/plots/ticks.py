@@ -36,14 +36,14 @@ def clock_ticks(start: float, end: float, most: int = 6) -> tuple[NDArray[np.flo
     return np.asarray(ticks, np.float64), [clock(tick, step) for tick in ticks]
 
 
-def clock_axis(axes: Axes, start: float, end: float, *, origin: float, most: int = 8, label: bool = True) -> None:
-    """Show the x axis (s since `origin`) as time of day."""
+def clock_axis(axes: Axes, start: float, end: float, *, origin: float, most: int = 8, scale: str = "UTC") -> None:
+    """Show the x axis (s since `origin`) as time of day; `scale` names the time scale, '' leaves the label out."""
     margin = 0.02 * max(end - start, 1.0)
     axes.set_xlim(start - margin - origin, end + margin - origin)
     ticks, labels = clock_ticks(start, end, most)
     axes.set_xticks(ticks - origin, labels)
-    if label:
-        axes.set_xlabel(f"time on {day_of(start)} (UTC)")
+    if scale:
+        axes.set_xlabel(f"time on {day_of(start)} ({scale})")
 
 
 def span(values: Any, margin: float = 0.05) -> tuple[float, float]:

@@ -107,6 +107,7 @@ def gather(
         fluxes=result.fluxes,
         flags=result.flags,
         standard=result.standard,
+        time_scale=index.time_scale,
         curves=curves,
     )
 
