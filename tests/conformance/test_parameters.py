@@ -23,6 +23,7 @@ ADDED: dict[str, str] = {
 }
 ADDED_TO_VERB: dict[tuple[str, str], str] = {
     ("bandpass", "refantmode"): "the reference antenna is chosen as gaincal chooses it",
+    ("flagmanager", "since"): "restores what was, and keeps what was flagged after another version",
     ("flagdata", "edgechannels"): "mode edge, which CASA has not: channels at the ends of a band",
     ("fluxscale", "error_method"): "CASA's error formula does not give Jy; a jackknife over antennas does",
 }

@@ -46,13 +46,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, dict[s
     table = str(folder / "G")
     flag(truth.path, "ANTENNA1==3 && SCAN_NUMBER==1")
     gaincal(truth.path, table, refant="DV00", minsnr=20, minblperant=9)
-    whole = str(folder / "whole.ms")
-    shutil.copytree(truth.path, whole)
-    with subprocess.Popen([sys.executable, "-c", RUN, whole, table], stdout=-1, text=True) as run:
-        assert run.stdout is not None and run.stdout.readline() == "ready\n"
-        start = time.monotonic()
-        assert run.wait() == 0
-        seconds = time.monotonic() - start
+    for name in ("first.ms", "whole.ms"):  # the first run may have to compile kernels: the second is what others take
+        whole = str(folder / name)
+        shutil.copytree(truth.path, whole)
+        with subprocess.Popen([sys.executable, "-c", RUN, whole, table], stdout=-1, text=True) as run:
+            assert run.stdout is not None and run.stdout.readline() == "ready\n"
+            start = time.monotonic()
+            assert run.wait() == 0
+            seconds = time.monotonic() - start
     result = digests(whole)
     assert result["FLAG"] != digests(truth.path, GIVEN)["FLAG"], "the run flags something"
     return truth.path, table, result, seconds
@@ -90,7 +91,7 @@ def trials(prepared: tuple[str, str, dict[str, str], float], tmp_path: Path, cou
         copy = str(tmp_path / f"{number}.ms")
         shutil.copytree(path, copy)
         code = interrupted(copy, table, seconds * rng.random(), signal.SIGKILL)
-        seconds *= 1 if code else 0.9  # it was faster than we thought: the machine has less to do
+        seconds *= 1 if code else 0.7  # it was faster than we thought: the machine has less to do
         state = digests(copy, GIVEN)  # what was there can be read; CORRECTED_DATA may not be filled
         assert state["DATA"] == expected["DATA"]
         assert state["SIGMA"] == expected["SIGMA"]

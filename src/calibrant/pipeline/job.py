@@ -152,7 +152,7 @@ class Job:
 
     def _drop(self, name: str) -> None:
         if name in self._versions():
-            self._version("delete", name, "of no use any more")
+            self._version("delete", name, f"remove the working version {name}")
 
     def _keep_flags_as(self, name: str, comment: str) -> None:
         from calibrant.ms import flagversions
