@@ -96,14 +96,14 @@ class Trial:
         assert content(self.vis, leave_out=unfinished)
         done = not unfinished and flagversions.list_versions(self.vis)[-1].name == self.versions[-1].name
         ended = done and not list(self.folder.glob(f"trial.ms{journal.SUFFIX}*"))
-        self.run()
+        if not ended:  # killed after its end it has nothing to repeat (quackincrement and unflag would do more)
+            self.run()
         after = content(self.vis)
         assert set(after) == set(self.expected)
         for name, values in self.expected.items():
             np.testing.assert_array_equal(after[name], values, err_msg=name)
         names = [version.name for version in flagversions.list_versions(self.vis)]
-        if not ended:  # else it was killed after its end, and the second run saved another version
-            assert names == [version.name for version in self.versions]
+        assert names == [version.name for version in self.versions]
         left = list(self.folder.glob(f"trial.ms{journal.SUFFIX}*"))
         assert not left, (self.folder / left[0]).read_text()[:2000]
         for version in self.versions[-1:]:
