@@ -58,14 +58,16 @@ def _phasor(gain: NDArray[np.complex128], good: NDArray[np.bool_]) -> NDArray[np
     return np.where(ok, gain / np.where(ok, size, 1.0), 1.0)
 
 
-def _share(good: NDArray[np.bool_], slot: int, ant: int) -> float:
-    """Share of the usable channels in which the antenna is good in every receptor that anybody has."""
-    alive = good[slot].any(axis=0)
-    needed = alive.any(axis=0)
-    channels = alive.any(axis=1)
+def _shares(good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share (nant,) of the usable channels in which an antenna is good in every receptor that anybody has.
+
+    good: (nant, nchan, npar) of one slot.
+    """
+    alive = np.asarray(good.any(axis=0))
+    needed, channels = alive.any(axis=0), alive.any(axis=1)
     if not channels.any():
-        return 0.0
-    return float(good[slot, ant][channels][:, needed].all(axis=1).mean())
+        return np.zeros(len(good))
+    return np.asarray(good[:, channels][:, :, needed].all(axis=2).mean(axis=1), float)
 
 
 def _choose(
@@ -76,12 +78,13 @@ def _choose(
     if previous in order[1:]:
         order.remove(previous)
         order.insert(1, previous)
-    shares = {ant: _share(good, slot, ant) for ant in order}
-    best = max(shares.values())
+    shares = _shares(good[slot])
+    before = _shares(good[last]) if last is not None else shares
+    best = shares[order].max()
     if best == 0:
         return None
     for ant in order:
-        settled = last is None or ant == previous or _share(good, last, ant) > 0
+        settled = last is None or ant == previous or before[ant] > 0
         if shares[ant] >= 0.5 * best and settled:
             return ant
-    return max(order, key=lambda ant: shares[ant])
+    return max(order, key=lambda ant: float(shares[ant]))

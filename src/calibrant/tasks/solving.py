@@ -7,6 +7,7 @@ wanted and not on the length of the observation.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from calibrant.solve.reduce import Channels, Sums
 
 BATCH_BYTES = 48 << 20
-THREADS = 2
+THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""On few cores a second thread shortens nothing (measured: same wall time, 20 % more CPU time on two)."""
 
 
 @dataclass(frozen=True)
