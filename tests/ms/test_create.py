@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from calibrant.errors import ExistsError, MeasurementSetError
-from calibrant.ms.create import Source, create_ms, tile_rows
+from calibrant.ms.create import create_ms, tile_rows
+from calibrant.ms.create_subtables import Source
 from calibrant.ms.index import Antennas, Fields, Observation, Polarization, SpectralWindow, open_index
 from calibrant.ms.tables import open_subtable, open_table
 

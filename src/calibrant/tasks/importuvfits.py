@@ -161,7 +161,7 @@ class ScanNumbers:
 
 def _sources(uv: Any) -> list[Any]:
     """One SOURCE row for each field and spectral window."""
-    from calibrant.ms.create import Source
+    from calibrant.ms.create_subtables import Source
 
     fields, table = uv.sources.fields, uv.sources
     return [
