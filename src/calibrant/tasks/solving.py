@@ -7,7 +7,6 @@ wanted and not on the length of the observation.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from calibrant.errors import ParameterError, SelectionError, SolveError
 from calibrant.ms.index import MSIndex
-from calibrant.ms.reader import Chunk, has_cells, map_chunks, plan_chunks
+from calibrant.ms.reader import THREADS, Chunk, has_cells, map_chunks, plan_chunks
 from calibrant.progress import progress
 from calibrant.tasks.chain import Chain
 from calibrant.tasks.intervals import Cells, Solint, plan_cells
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from calibrant.solve.reduce import Channels, Sums
 
 BATCH_BYTES = 48 << 20
-THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
-"""On few cores a second thread shortens nothing (measured: same wall time, 20 % more CPU time on two)."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +300,7 @@ class Pass:
             bar.advance(len(part.rows.vis))
 
         plans = plan_chunks(self.index, self.rows)
-        map_chunks(self.index, plans, columns, lambda chunk: sums.reduce(prepare(chunk)), commit, THREADS)
+        map_chunks(self.index, plans, columns, lambda chunk: sums.reduce(prepare(chunk)), commit)
         return sums
 
     def solve(self, sums: Sums, cells: Cells) -> Solved:
