@@ -14,7 +14,7 @@ import calibrant
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 MACHINE_PATH = re.compile(r"(?<![\w.~/})*-])/(?:home|Users|root|opt|work|tmp|mnt|scratch)/[\w.]")
-REGISTRY = re.compile(r"https?://[^\s\"']+/(?:simple|packages)/|py" + r"pi\.org|pythonhosted\.org|\.whl#")
+REGISTRY = re.compile(r"https?://[^\s\"']+/(?:simple|packages)/|py" + r"pi\.org|pythonhosted\.org|\.wh" + r"l#")
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,6 @@ Scan = Annotated[str, Param("Scan numbers: '1,3~5,>7'.")]
 Uvrange = Annotated[str, Param("Projected baseline length: '>100m', '1~20klambda', '0~5km'.")]
 Intent = Annotated[str, Param("Scan intents, as globs: '*BANDPASS*'.")]
 Correlation = Annotated[str, Param("Correlations: 'XX,YY'.")]
-State = Annotated[str, Param("State ids, or globs of the observing mode.")]
 Observation = Annotated[str, Param("Observation ids: '0,2~3'.")]
 Refant = Annotated[
     str | list[str], Param("Reference antenna, best first; alternatives after commas. Empty: phases stay relative.")

@@ -51,6 +51,16 @@ class JonesTerm(ABC):
         return None
 
 
+class ComplexGain(JonesTerm):
+    """A term whose parameters are the factors themselves; weights follow the mean of |g|^2 over channels."""
+
+    def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
+        return both_receptors(param).astype(np.complex128)
+
+    def weights(self, param: NDArray[np.inexact], flag: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return both_receptors(mean_unflagged(np.abs(param) ** 2, flag))
+
+
 def both_receptors(values: NDArray[Any]) -> NDArray[Any]:
     """Repeat a single parameter for both receptors; leave two as they are."""
     return np.repeat(values, 2, axis=-1) if values.shape[-1] == 1 else values

@@ -8,35 +8,20 @@ Source: Hamaker, Bregman & Sault 1996; CASA's 'G Jones', 'T Jones' tables (CPARA
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from calibrant.jones.base import JonesTerm, Place, both_receptors, mean_unflagged
+from calibrant.jones.base import ComplexGain
 
 
-class Gain(JonesTerm):
+class Gain(ComplexGain):
     """G: gain against time, a receptor each."""
 
     kind = "G Jones"
     order = 50
     flat = True
 
-    def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
-        return both_receptors(param).astype(np.complex128)
 
-    def weights(self, param: NDArray[np.inexact], flag: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return both_receptors(mean_unflagged(np.abs(param) ** 2, flag))
-
-
-class Tropo(JonesTerm):
+class Tropo(ComplexGain):
     """T: gain against time, common to both receptors."""
 
     kind = "T Jones"
     order = 120
     flat = True
-
-    def factors(self, param: NDArray[np.inexact], place: Place) -> NDArray[np.complex128]:
-        return both_receptors(param).astype(np.complex128)
-
-    def weights(self, param: NDArray[np.inexact], flag: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return both_receptors(mean_unflagged(np.abs(param) ** 2, flag))

@@ -18,8 +18,6 @@ from calibrant.tasks.chain import open_chain
 SIGMAS = 4.0
 FOUND_SHARE = 0.95
 """Of the data that are bad, at least this share must be flagged."""
-LOST_SHARE = 0.03
-"""Of the data that are good, at most this share may be flagged after the a-priori flags."""
 
 
 @dataclass(frozen=True)
