@@ -1,0 +1,1 @@
+"""The verbs of `calibrant station`: thin, one file each."""
