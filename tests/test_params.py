@@ -29,8 +29,8 @@ class Seen:
         return {}
 
 
-def reader(verb: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
-    """reader(verb)(line) -> the values with which the command line calls the verb."""
+def reader(name: str, verb: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
+    """reader(name, verb)(line) -> the values with which the command line calls the verb."""
     caught: dict[str, Any] = {}
 
     def caller(**given: Any) -> Seen:
@@ -41,19 +41,20 @@ def reader(verb: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
     caller.__name__, caller.__doc__ = verb.__name__, verb.__doc__
     caller.__signature__ = inspect.signature(verb)  # type: ignore[attr-defined]
     caller.__annotations__ = params.get_type_hints(verb, include_extras=True)
-    built = command.build(verb.__name__, caller)
+    built = command.build(name.split()[-1], caller)
+    call = ["calibrant", *name.split()]
 
     def read(line: str) -> dict[str, Any]:
         words = shlex.split(line)
-        assert words[:2] == ["calibrant", verb.__name__]
-        assert built.main(words[2:], standalone_mode=False) == 0
+        assert words[: len(call)] == call
+        assert built.main(words[len(call) :], standalone_mode=False) == 0
         defaults = {item.name: item.default for item in declared(verb) if not item.required}
         return defaults | caught
 
     return read
 
 
-READERS = {name: reader(verb) for name, verb in VERBS.items()}
+READERS = {name: reader(name, verb) for name, verb in VERBS.items()}
 
 TEXTS = st.one_of(
     st.sampled_from([
@@ -90,7 +91,8 @@ def allowed(item: Declared) -> st.SearchStrategy[Any]:
     if choices:
         return st.sampled_from(choices)
     if item.param.positional:
-        return TEXTS.filter(lambda text: text and not text.startswith("-"))
+        words = TEXTS.filter(lambda text: text and not text.startswith("-"))
+        return st.lists(words, min_size=1, max_size=3) if values.is_list(item.type) else words
     return of_type(item.type)
 
 
@@ -111,7 +113,7 @@ def test_any_call_survives_the_command_line(name: str, data: st.DataObject) -> N
     optional = [item for item in items if not item.required]
     chosen = data.draw(st.lists(st.sampled_from(optional), max_size=4, unique_by=lambda item: item.name))
     call = {item.name: data.draw(allowed(item), label=item.name) for item in items if item.required or item in chosen}
-    line = command_line(VERBS[name], call)
+    line = command_line(VERBS[name], call, name)
     got = READERS[name](line)
     wrong = {key: (value, got[key]) for key, value in call.items() if not same(value, got[key])}
     assert not wrong, line
@@ -146,7 +148,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 def test_this_call_survives_the_command_line(name: str, call: dict[str, Any]) -> None:
     verb = VERBS[name]
     whole = {item.name: f"a {item.name}" for item in declared(verb) if item.required} | call
-    got = READERS[name](command_line(verb, whole))
+    got = READERS[name](command_line(verb, whole, name))
     wrong = {key: (value, got[key]) for key, value in whole.items() if not same(value, got[key])}
     assert not wrong
 

@@ -2,6 +2,8 @@
 
     from calibrant import gaincal, bandpass, applycal
 
+Verbs of a suite have its name before theirs: `station_onoff` is `calibrant station onoff`.
+
 Names are imported when first used, so that `import calibrant` costs nothing. `__init__.pyi` tells type
 checkers the same names.
 """
@@ -14,6 +16,13 @@ _HOMES = {
     "CalTable": "calibrant.caltable.table",
     "CalibrantError": "calibrant.errors",
     "CalibrationResult": "calibrant.pipeline.result",
+    "allsky_calibrate": "calibrant.jobs.allsky_calibrate:calibrate",
+    "allsky_collect": "calibrant.allsky.verbs.collect:collect",
+    "allsky_image": "calibrant.allsky.verbs.image:image",
+    "allsky_rollback": "calibrant.allsky.verbs.rollback:rollback",
+    "allsky_simulate": "calibrant.allsky.verbs.simulate:simulate",
+    "allsky_status": "calibrant.allsky.verbs.status:status",
+    "allsky_upload": "calibrant.allsky.verbs.upload:upload",
     "applycal": "calibrant.tasks.applycal",
     "bandpass": "calibrant.tasks.bandpass",
     "calibrate": "calibrant.jobs.calibrate",
@@ -27,6 +36,18 @@ _HOMES = {
     "setjy": "calibrant.tasks.setjy",
     "simulate": "calibrant.simulation.observation",
     "split": "calibrant.tasks.split",
+    "station_antab": "calibrant.station.verbs.antab:antab",
+    "station_check": "calibrant.station.verbs.check:check",
+    "station_edit": "calibrant.station.verbs.edit:edit",
+    "station_fit_gain": "calibrant.station.verbs.fit_gain:fit_gain",
+    "station_fit_tcal": "calibrant.station.verbs.fit_tcal:fit_tcal",
+    "station_fit_trec": "calibrant.station.verbs.fit_trec:fit_trec",
+    "station_onoff": "calibrant.station.verbs.onoff:onoff",
+    "station_plan": "calibrant.station.verbs.plan:plan",
+    "station_plot": "calibrant.station.verbs.plot:plot",
+    "station_report": "calibrant.jobs.station_report:report",
+    "station_simulate": "calibrant.station.verbs.simulate:simulate",
+    "station_update": "calibrant.station.verbs.update:update",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])
@@ -35,7 +56,8 @@ __all__ = sorted([*_HOMES, "__version__"])
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'calibrant' has no attribute {name!r}; it has: {', '.join(__all__)}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, own = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), own or name)
     globals()[name] = value
     return value
 

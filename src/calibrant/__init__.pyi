@@ -1,5 +1,12 @@
+from calibrant.allsky.verbs.collect import collect as allsky_collect
+from calibrant.allsky.verbs.image import image as allsky_image
+from calibrant.allsky.verbs.rollback import rollback as allsky_rollback
+from calibrant.allsky.verbs.simulate import simulate as allsky_simulate
+from calibrant.allsky.verbs.status import status as allsky_status
+from calibrant.allsky.verbs.upload import upload as allsky_upload
 from calibrant.caltable.table import CalTable as CalTable
 from calibrant.errors import CalibrantError as CalibrantError
+from calibrant.jobs.allsky_calibrate import calibrate as allsky_calibrate
 from calibrant.jobs.calibrate import calibrate as calibrate
 from calibrant.jobs.demo import demo as demo
 from calibrant.pipeline.result import CalibrationResult as CalibrationResult

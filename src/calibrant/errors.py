@@ -9,6 +9,7 @@
      │   │   └─ LockedError        somebody else holds the table
      │   ├─ CalTableError          a calibration table cannot be read, or does not fit the data
      │   └─ FormatError            a file of another format is malformed (names file and place)
+     ├─ ServerError                a telescope or catalogue does not answer, or not as it should
      ├─ FluxModelError             no flux model for this source, standard or frequency
      └─ SolveError                 no solution at all could be found
 
@@ -55,6 +56,17 @@ class CalTableError(DataError):
 
 class FormatError(DataError):
     """A file is malformed; the message names the file and the place."""
+
+
+class ServerError(CalibrantError):
+    """A server does not answer, or not as it should: the message names the call, the answer and what to do.
+
+    `status` is the HTTP status of the answer, 0 where none came: then nobody knows whether the call was carried out.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class FluxModelError(CalibrantError):

@@ -113,21 +113,24 @@ def provenance(verb: Callable[..., Any], values: dict[str, Any]) -> str:
     return f"{verb.__name__}({', '.join(shown)})"
 
 
-def command_line(verb: Callable[..., Any], values: dict[str, Any]) -> str:
-    """The same call as a shell command, which the command line reads back to the same values."""
-    words = ["calibrant", verb.__name__]
+def command_line(verb: Callable[..., Any], values: dict[str, Any], name: str = "") -> str:
+    """The same call as a shell command, which the command line reads back to the same values.
+
+    `name` is what the command line calls the verb, where that is not the function's own name.
+    """
+    words = ["calibrant", name or verb.__name__]
     options: list[str] = []
     for item in declared(verb):
         if item.name not in values or (not item.required and values[item.name] == item.default):
             continue
         value = values[item.name]
         if item.param.positional:
-            words.append(shlex.quote(str(value)))
+            words += [shlex.quote(str(word)) for word in (value if _takes_list(item.type) else [value])]
         elif isinstance(value, bool) and not _takes_list(item.type):
-            options.append(f"--{'' if value else 'no-'}{item.name.replace('_', '-')}")
+            options.append(f"--{'' if value else 'no-'}{item.name.rstrip('_').replace('_', '-')}")
         else:
             text = _list_text(value) if _takes_list(item.type) else str(value)
-            options += [f"--{item.name.replace('_', '-')}", shlex.quote(text)]
+            options += [f"--{item.name.rstrip('_').replace('_', '-')}", shlex.quote(text)]
     return " ".join(words + options)
 
 

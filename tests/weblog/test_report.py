@@ -17,7 +17,8 @@ from calibrant.plots import PLOTS, Material, Plot
 from calibrant.plots.plot import Drawing
 from calibrant.weblog import report
 from calibrant.weblog.observation import elevation, receptors_of, scans_of
-from calibrant.weblog.report import draw_plot, draw_sections, gather, render, write_report
+from calibrant.weblog.page import draw_plot
+from calibrant.weblog.report import draw_sections, gather, render, write_report
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def calibrate(
     ignore: Sequence[int] = (),
     reference: int = 0,
     orientation: str = "auto",
-    noise: float = NOISE,
+    noise: float = np.nan,
     starts: int = STARTS,
     seed: int = 1,
 ) -> Calibration:
@@ -166,9 +166,11 @@ def calibrate(
 
     `orientation`: 'hold' the positions as they are; 'fit' a small rotation; 'scan' all rotations, mirrored too;
     'auto' fits where the data can tell, and scans where the sky does not fit at all.
+    `noise` per component, for chi2: nan takes the data's own, or that usual for one second.
     Raises ParameterError, DataError or SolveError where there is nothing to solve.
     """
     notes = list(data.notes)
+    noise = next(value for value in (noise, data.noise, NOISE) if np.isfinite(value))
     present = _present(data, ignore)
     chosen = chosen_sources(data, sources, elevation_deg)
     problem = Problem(data, chosen, data.positions, present, _reference(reference, present, notes))
@@ -273,14 +275,36 @@ def _best(problem: Problem, starts: int, seed: int) -> Attempt:
     measured = float(sum((np.abs(one.v) ** 2).sum() / 2 for one in fields))
     if measured == 0:
         raise SolveError(f"{problem.data.path}: every visibility is zero; is the correlator running?")
-    gamma, fluxes, cost = solver.alternate(fields, *solver.random_starts(fields, starts, seed), ROUNDS)
+    gamma, fluxes = solver.random_starts(fields, starts, seed)
+    if any(source.given for known in problem.sources for source in known):
+        gamma, fluxes = _with_given_start(problem, fields, gamma, fluxes, seed)
+    gamma, fluxes, cost = solver.alternate(fields, gamma, fluxes, ROUNDS)
     best = int(np.argmin(cost))
+    if len(cost) > starts and cost[-1] - cost[best] < AGREE * measured:
+        # One source fits in any direction: among equals, that which was given counts.
+        best = len(cost) - 1
     if not np.isfinite(cost[best]):
         raise SolveError(f"{problem.data.path}: no start came to a solution")
     start = Solution(gamma[best], tuple(flux[best] for flux in fluxes), float(cost[best]))
     refined = problem.refine(fields, start, fit_rotation=False)
-    agreement = float(np.mean(cost - cost[best] < AGREE * measured))
+    agreement = float(np.mean(cost[:starts] - cost[best] < AGREE * measured))
     return Attempt(problem, refined, agreement, starts, rotated=False, why="")
+
+
+def _with_given_start(
+    problem: Problem, fields: Sequence[Field], gamma: Complex, fluxes: Sequence[Real], seed: int
+) -> tuple[Complex, list[Real]]:
+    """The starts and, as the last one, the solution for the given sources alone."""
+    given = [np.array([source.given for source in known]) for known in problem.sources]
+    alone = [replace(one, u=one.u[mask]) for one, mask in zip(fields, given, strict=True)]
+    found, strengths, cost = solver.alternate(alone, *solver.random_starts(alone, 4, seed), ROUNDS)
+    best = int(np.argmin(cost))
+    start = []
+    for mask, strength, flux in zip(given, strengths, fluxes, strict=True):
+        row = np.zeros((1, len(mask)))
+        row[0, mask] = strength[best]
+        start.append(np.concatenate([flux, row]))
+    return np.concatenate([gamma, found[best : best + 1]]), start
 
 
 def _dead(attempt: Attempt) -> NDArray[np.bool_]:

@@ -39,6 +39,18 @@ def parse_source(text: str, number: int) -> Source:
     return Source(fields.get("name", f"given {number}"), az % 360, el, r, given=True)
 
 
+def whole_sources(texts: Sequence[str]) -> list[str]:
+    """Sources as they were meant: the command line cuts one at its commas, unless the option is repeated."""
+    whole: list[str] = []
+    for text in texts:
+        key = text.partition("=")[0].strip()
+        if whole and "," not in text and not any(part.strip().startswith(f"{key}=") for part in whole[-1].split(",")):
+            whole[-1] += f",{text}"
+        else:
+            whole.append(text)
+    return whole
+
+
 def chosen_sources(
     data: CalibrationData, given: Sequence[Source], elevation_deg: float
 ) -> tuple[tuple[Source, ...], ...]:

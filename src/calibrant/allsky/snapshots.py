@@ -67,6 +67,8 @@ class CalibrationData:
     gain: NDArray[np.float64] | None = None
     """Corrections stored in the telescope when the data were taken; nan where it has none (null)."""
     phase: NDArray[np.float64] | None = None
+    noise: float = math.nan
+    """Of a visibility, per component, where the data themselves tell."""
     path: str = ""
     notes: tuple[str, ...] = field(default=())
     """What was odd about the file, in words."""
@@ -182,7 +184,7 @@ def _snapshot(entry: Any, label: str, antennas: int, assume_utc: bool) -> Snapsh
         values = np.array([complex(row["re"], row["im"]) for row in rows])
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{label}: a visibility is not {{i, j, re, im}} with numbers: {error}") from None
-    return make_snapshot(time, pairs, values, _sources(catalogue, label), label, antennas)
+    return make_snapshot(time, pairs, values, catalogue_sources(catalogue, label), label, antennas)
 
 
 def make_snapshot(
@@ -208,7 +210,8 @@ def make_snapshot(
     return Snapshot(time, low, high, values, sources, label)
 
 
-def _sources(catalogue: Any, label: str) -> tuple[Source, ...]:
+def catalogue_sources(catalogue: Any, label: str) -> tuple[Source, ...]:
+    """`[{name, az, el, r}, ...]` as sources; a distance that is absent is nan. FormatError names the entry."""
     result = []
     for number, entry in enumerate(catalogue or [], 1):
         try:

@@ -12,8 +12,8 @@ from calibrant.allsky.calibration import Calibration
 GOOD, CHECK, NO = "good", "check", "do not upload"
 GOOD_POWER, POOR_POWER = 0.75, 0.45
 """Held-out explained power: real, calibrated skies reach 0.9; wrong skies, orientation scanned, up to 0.36."""
-ABOVE_NULL = 0.2
-"""How much better than a shuffled sky the true one must be."""
+OF_NULL = 0.75
+"""The true sky must leave less than this share of the power that a shuffled one leaves unexplained."""
 TURNED_DEG = 5.0
 """A larger rotation means that the antenna positions are wrong, and gains belong to positions."""
 FEW_STARTS = 2
@@ -46,7 +46,7 @@ def _against(result: Calibration) -> list[str]:
             f"The sky explains {100 * held:.0f} % of the power on baselines that were left out; a calibration explains "
             f"{100 * GOOD_POWER:.0f} % or more. Is the catalogue that of this time and place? Are the positions right?"
         )
-    if math.isfinite(null) and held < null + ABOVE_NULL:
+    if math.isfinite(null) and 1 - held > OF_NULL * (1 - null):
         reasons.append(
             f"A sky with shuffled azimuths explains {100 * null:.0f} % of that power, nearly as much: "
             "these sources are not what the array sees."
@@ -57,6 +57,9 @@ def _against(result: Calibration) -> list[str]:
             f"The sky fits only with the antennas {how}turned by {result.rotation_deg:.1f} deg: the positions in the "
             "telescope are wrong. Correct them, or upload positions and gains together (upload --positions)."
         )
+    lost = sorted({source.name for source in result.sources if source.given and source.state == "silent"})
+    if lost:
+        reasons.append(f"The given source {', '.join(lost)} was not found: is it on, and where it is said to be?")
     if result.agreement * result.starts < FEW_STARTS and held < GOOD_POWER:
         reasons.append("Only one of the random starts came to this solution; another run may find another.")
     used = sum(antenna.state in ("good", "weak") for antenna in result.antennas)

@@ -21,6 +21,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Selection": (
         *("field", "spw", "antenna", "timerange", "scan", "uvrange", "intent", "correlation", "state"),
         *("observation", "array", "feed", "selectdata", "msselect"),
+        *("source", "detector", "pol", "freq", "lo", "time", "elevation", "where", "session"),
     ),
     "Calibration applied first": (
         "gaintable",
@@ -47,7 +48,7 @@ def build(name: str, verb: Callable[..., Any]) -> Any:
             error.add_note(f"in {provenance(verb, chosen)}")
             raise
         output.show(result, as_json=given["json_"])
-        return DO_NOT_TRUST if getattr(result, "verdict", "") == "do not trust" else 0
+        return getattr(result, "exit_code", 0) or (DO_NOT_TRUST if _distrusted(result) else 0)
 
     parameters = [_parameter(item) for item in items] + _always()
     # typer reads both; a signature alone leaves it the **given of `run`.
@@ -62,6 +63,10 @@ def build(name: str, verb: Callable[..., Any]) -> Any:
         context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _dashes},
     )(run)
     return typer.main.get_command(app)
+
+
+def _distrusted(result: Any) -> bool:
+    return bool(getattr(result, "verdict", "") == "do not trust")
 
 
 def _dashes(option: str) -> str:
@@ -85,7 +90,7 @@ def _parameter(item: Declared) -> inspect.Parameter:
 
 
 def _spellings(item: Declared) -> list[str]:
-    option = f"--{_dashes(item.name)}"
+    option = f"--{_dashes(item.name.rstrip('_'))}"
     if values.is_flag(item.type):
         return [f"{option}/--no-{_dashes(item.name)}"]
     return [option, "-o"] if item.name == "output" else [option]
@@ -166,9 +171,11 @@ def _values(items: list[Declared], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(item: Declared, texts: list[str]) -> Any:
-    hint = item.name.upper() if item.param.positional else f"--{_dashes(item.name)}"
+    hint = item.name.upper() if item.param.positional else _spellings(item)[0].partition("/")[0]
     try:
-        value = values.read(texts, item.type)
+        # Words that stand alone are items as they are: a file's name may hold commas and brackets.
+        many = item.param.positional and values.is_list(item.type)
+        value = list(texts) if many else values.read(texts, item.type)
         for part in value if isinstance(value, list) else [value]:
             _check_choice(item, part)
     except (values.Misfit, ParameterError) as error:

@@ -24,23 +24,32 @@ INTERRUPTED = 130
 
 
 class _Verbs(TyperGroup):
-    """The verbs as subcommands; one is imported only when it is the one that was called."""
+    """The verbs below a prefix as subcommands; one is imported only when it is the one that was called."""
+
+    prefix = ""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(verbs.VERBS)
+        return verbs.words_after(self.prefix)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The entry for the list of verbs: name, group and first sentence."""
-        text = verbs.summary(verbs.VERBS[cmd_name]).replace("[", r"\[")
-        return TyperCommand(cmd_name, help=text, rich_help_panel=verbs.group_of(cmd_name))
+        name = self._full(cmd_name)
+        panel = verbs.group_of(name) if not self.prefix else "Verbs"
+        return TyperCommand(cmd_name, help=verbs.sentence(name).replace("[", r"\["), rich_help_panel=panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str, Any, list[str]]:
         from calibrant.cli.command import build
 
-        name = args[0]
-        if name not in verbs.VERBS:
-            ctx.fail(unknown("verb", name, tuple(verbs.VERBS)))
-        return name, build(name, verbs.load(verbs.VERBS[name])), args[1:]
+        word, rest = args[0], args[1:]
+        if word not in self.list_commands(ctx):
+            ctx.fail(unknown("verb", self._full(word), tuple(map(self._full, self.list_commands(ctx)))))
+        name = self._full(word)
+        if name in verbs.SUITES:
+            return word, application(name), rest or ["--help"]
+        return word, build(word, verbs.load(verbs.VERBS[name])), rest
+
+    def _full(self, word: str) -> str:
+        return f"{self.prefix} {word}".strip()
 
 
 def _version(wanted: bool) -> None:
@@ -49,13 +58,14 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-def application() -> Any:
-    """The whole command as an object that typer can run."""
+def application(suite: str = "") -> Any:
+    """The whole command, or the part of it below a suite, as an object that typer can run."""
     app = typer.Typer(cls=_Verbs, add_completion=False, rich_markup_mode="rich")
+    call = f"calibrant {suite}".strip()
 
     @app.callback(
-        help="Calibrate telescopes: read, flag, solve, judge, apply.",
-        epilog="Options and an example of a verb: calibrant VERB --help",
+        help=verbs.SUITES.get(suite, "Calibrate telescopes: read, flag, solve, judge, apply."),
+        epilog=f"Options and an example of a verb: {call} VERB --help",
         context_settings={"help_option_names": ["-h", "--help"]},
         subcommand_metavar="VERB [OPTIONS]",
     )
@@ -66,7 +76,9 @@ def application() -> Any:
     ) -> None:
         pass
 
-    return typer.main.get_command(app)
+    group = typer.main.get_command(app)
+    group.prefix = suite  # type: ignore[attr-defined]
+    return group
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

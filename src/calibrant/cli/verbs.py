@@ -1,7 +1,7 @@
 """The verbs of the command line: where each function lives, and in which group `--help` shows it.
 
-Adding a verb is one line here. Nothing is imported until the verb is called: the list of verbs takes its
-sentences from the source text.
+Adding a verb is one line here; a name of several words ("station onoff") stands below its suite. Nothing is
+imported until the verb is called: the list of verbs takes its sentences from the source text.
 """
 
 from __future__ import annotations
@@ -36,14 +36,59 @@ GROUPS: dict[str, dict[str, str]] = {
         "fluxscale": "calibrant.tasks.fluxscale:fluxscale",
         "applycal": "calibrant.tasks.applycal:applycal",
     },
+    "VLBI station": {
+        "station check": "calibrant.station.verbs.check:check",
+        "station onoff": "calibrant.station.verbs.onoff:onoff",
+        "station edit": "calibrant.station.verbs.edit:edit",
+        "station fit gain": "calibrant.station.verbs.fit_gain:fit_gain",
+        "station fit tcal": "calibrant.station.verbs.fit_tcal:fit_tcal",
+        "station fit trec": "calibrant.station.verbs.fit_trec:fit_trec",
+        "station update": "calibrant.station.verbs.update:update",
+        "station antab": "calibrant.station.verbs.antab:antab",
+        "station report": "calibrant.jobs.station_report:report",
+        "station plot": "calibrant.station.verbs.plot:plot",
+        "station plan": "calibrant.station.verbs.plan:plan",
+        "station simulate": "calibrant.station.verbs.simulate:simulate",
+    },
+    "All-sky array": {
+        "allsky collect": "calibrant.allsky.verbs.collect:collect",
+        "allsky calibrate": "calibrant.jobs.allsky_calibrate:calibrate",
+        "allsky image": "calibrant.allsky.verbs.image:image",
+        "allsky upload": "calibrant.allsky.verbs.upload:upload",
+        "allsky rollback": "calibrant.allsky.verbs.rollback:rollback",
+        "allsky status": "calibrant.allsky.verbs.status:status",
+        "allsky simulate": "calibrant.allsky.verbs.simulate:simulate",
+    },
 }
+
+SUITES: dict[str, str] = {
+    "station": "Calibrate a VLBI station from Field System logs: onoff, edit, fit, update, antab, report.",
+    "station fit": "Fit gain curve and DPFU, Tcal(K), or Trec and opacity.",
+    "allsky": "Calibrate a small all-sky array (TART) on point sources: collect, calibrate, image, upload.",
+}
+"""Words that stand before verbs, and what their verbs are for."""
 
 VERBS: dict[str, str] = {name: target for group in GROUPS.values() for name, target in group.items()}
 
 
 def group_of(name: str) -> str:
-    """The title under which `--help` shows a verb."""
-    return next(title for title, verbs in GROUPS.items() if name in verbs)
+    """The title under which `--help` shows a verb or a suite."""
+    return next(title for title, verbs in GROUPS.items() if any(verb == name or _below(verb, name) for verb in verbs))
+
+
+def words_after(prefix: str) -> list[str]:
+    """The words that may follow a prefix ("" or a suite), in order: verbs and suites."""
+    rests = [verb[len(prefix) :].split() for verb in VERBS if not prefix or _below(verb, prefix)]
+    return list(dict.fromkeys(rest[0] for rest in rests))
+
+
+def _below(verb: str, suite: str) -> bool:
+    return verb.startswith(f"{suite} ")
+
+
+def sentence(name: str) -> str:
+    """What a verb or a suite is for."""
+    return summary(VERBS[name]) if name in VERBS else SUITES[name]
 
 
 def load(target: str) -> Callable[..., Any]:

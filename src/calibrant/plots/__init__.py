@@ -29,7 +29,7 @@ from calibrant.plots.material import Material, Scan
 from calibrant.plots.plot import SECTIONS, Drawing, Plot
 from calibrant.registry import Registry
 
-PLOTS: Registry[Plot] = Registry(
+PLOTS: Registry[Plot[Material]] = Registry(
     "plot",
     (
         scans.PLOT,

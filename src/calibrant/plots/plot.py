@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from calibrant.plots.material import Material
 from calibrant.plots.style import look, to_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+M = TypeVar("M")
+"""What a kind of figure draws from: `plots.material.Material`, `plots.station.material.StationMaterial`."""
 
 SECTIONS = ("observation", "bandpass", "delay", "gains", "solutions", "flux", "calibrators", "target", "flags")
 """Sections of the report, in the order read."""
@@ -34,11 +36,11 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Plot:
+class Plot(Generic[M]):
     """A kind of figure. `absent` is the sentence for a run that has nothing to draw here."""
 
     name: str
     section: str
     title: str
     absent: str
-    make: Callable[[Material], Iterable[Drawing]]
+    make: Callable[[M], Iterable[Drawing]]

@@ -55,6 +55,12 @@ class GainCurve:
 
 
 def _real_roots(coefficients: ArrayLike, low: float, high: float) -> list[float]:
-    roots = np.polynomial.polynomial.polyroots(np.trim_zeros(np.asarray(coefficients, dtype=np.float64), "b"))
+    terms = np.asarray(coefficients, dtype=np.float64)
+    # Terms that never matter between 0 and 90 degrees would only overflow.
+    size = np.abs(terms) * 90.0 ** np.arange(len(terms))
+    terms = terms[: np.flatnonzero(size > 1e-15 * size.max())[-1] + 1] if size.any() else terms[:0]
+    if len(terms) < 2:
+        return []
+    roots = np.polynomial.polynomial.polyroots(terms)
     real = roots[np.abs(roots.imag) < 1e-9 * np.maximum(1.0, np.abs(roots.real))].real
     return [float(root) for root in real if low < root < high]

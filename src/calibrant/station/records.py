@@ -142,6 +142,7 @@ class Fivpt:
     lat_good: bool
     lon_good: bool
     fwhm_deg: float = NAN
+    """Measured: the mean of the good fits, on the sky."""
     tsys_k: float = NAN
     sefd_jy: float = NAN
 
@@ -158,6 +159,8 @@ class TotalPower:
     """tpcont: cal-on levels."""
     off_values: tuple[float, ...] = ()
     """tpcont: cal-off levels (nan for IF detectors, which carry one value)."""
+    program: str = ""
+    """tpicd, dbtcn, ... where a program wrote it by itself; empty for the response to a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +232,23 @@ class FsLog:
     scans: list[OnOffScan]
     fivpts: list[Fivpt]
     weather: list[Weather]
+    """At most one a minute; a scan carries its own."""
     errors: list[LogError]
+    """The first of each kind of error; `error_counts` has them all."""
     skipped: list[Skipped]
+    """The first ones; `skipped_counts` has them all."""
     start: float = NAN
     end: float = NAN
+    skipped_counts: dict[str, int] = field(default_factory=dict)
+    """How many lines were not understood, by the words of the reason before its colon."""
+    error_counts: dict[tuple[str, int], int] = field(default_factory=dict)
+    """How many ?ERROR lines there are, by mnemonic and number."""
+    time_steps: list[tuple[int, float]] = field(default_factory=list)
+    """Lines before which time went back by more than a minute, and by how many seconds (negative)."""
     rxg_dumps: dict[str, str] = field(default_factory=dict)
     """Name -> the text of the rxg file as FS >= 10.1.0 dumped it into the log, one line per record."""
+
+    @property
+    def skipped_total(self) -> int:
+        """How many lines were not understood, also those that are not listed."""
+        return sum(self.skipped_counts.values())

@@ -1,0 +1,1 @@
+"""The verbs of `calibrant allsky`: thin, one file each."""

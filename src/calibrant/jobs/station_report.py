@@ -1,0 +1,145 @@
+"""station report: from logs to a verdict in words, as one page, as JSON, and as an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from calibrant.errors import ExistsError, ParameterError
+from calibrant.params import Overwrite, Param
+from calibrant.station.verbs import options
+
+if TYPE_CHECKING:
+    from calibrant.station.fitted import BandFits
+    from calibrant.station.judge import Judgement
+    from calibrant.station.load import Loaded
+
+
+@dataclass(frozen=True)
+class StationReport:
+    """The verdict with its reasons, where the page is, and everything it rests on."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+    report: str
+    judgement: Judgement = field(repr=False)
+    fits: dict[str, BandFits] = field(repr=False)
+    logs: tuple[str, ...] = ()
+    skipped: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    commands: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        lines = [f"Verdict: {self.verdict}", *(f"  {reason}" for reason in self.reasons)]
+        if self.judgement.bands:
+            lines += ["", f"{'band':32s} pol points  ratio scatter    SEFD/Jy  Tsys/K"]
+        lines += [
+            f"{band.band[:32]:32s}  {band.pol}  {band.points:6d} {band.ratio_median:6.3f}  {band.ratio_scatter:6.3f} "
+            f"{band.sefd_median_jy:10.0f} {band.tsys_median_k:7.1f}"
+            for band in self.judgement.bands
+        ]
+        lines += [f"advice: {sentence}" for sentence in self.judgement.advice]
+        return "\n".join([*lines, f"wrote {self.report}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.judgement.to_dict() | {
+            "report": self.report,
+            "logs": list(self.logs),
+            "fits": {name: one.to_dict() for name, one in self.fits.items()},
+            "skipped": list(self.skipped),
+            "commands": list(self.commands),
+        }
+
+
+def report(
+    logs: options.Logs,
+    rxg: options.Rxg = [],  # noqa: B006
+    flux: options.Flux = "",
+    source: options.Source = "",
+    pol: options.Pol = "",
+    lo: options.Lo = "",
+    freq: options.Freq = "",
+    detector: options.Detector = "",
+    time: options.Time = "",
+    elevation: options.Elevation = "",
+    session: options.Session = "",
+    like_gnplt: Annotated[bool, Param("Fit as GNPLT does: plain least squares, plain means.")] = False,
+    output: Annotated[str, Param("The page to write; its JSON comes beside it as NAME.json.")] = "report.html",
+    overwrite: Overwrite = False,
+) -> StationReport:
+    """Judge a station's amplitude calibration: one page with verdict, figures and tables, and JSON beside it.
+
+    Works with what there is: without rxg files only the log's own assumptions are judged, without noise diode only
+    SEFD. Several logs give trends. The exit code is 3 where the verdict is "do not trust".
+
+    Example:
+        calibrant station report r1730ny.log --rxg calnyx.rxg,calnys.rxg -o r1730ny.html
+        calibrant station report r1*.log --json
+    """
+    from calibrant.station.bands import band_labels, stations_of
+    from calibrant.station.figures import material
+    from calibrant.station.fitted import advice_of, fit_all, fit_checks
+    from calibrant.station.judge import judge
+    from calibrant.station.load import load
+    from calibrant.weblog.station import write_station_report
+
+    beside = _outputs(output, overwrite)
+    selection = {
+        "source": source, "pol": pol, "lo": lo, "freq": freq, "detector": detector, "time": time,
+        "elevation": elevation,
+    }  # fmt: skip
+    loaded = load(logs, rxg=rxg, flux=flux, session=session, selection=selection)
+    fits = fit_all(loaded, like_gnplt=like_gnplt)
+    judgement = judge(
+        loaded.points, logs=loaded.logs, receivers=loaded.receivers, fits=fit_checks(fits), advice=advice_of(fits)
+    )
+    commands = commands_of(loaded, flux, like_gnplt)
+    drawn = material(loaded, judgement, fits, band_labels(loaded.points, stations_of(loaded.logs)))
+    write_station_report(loaded, judgement, fits, drawn, commands, output)
+    result = StationReport(
+        judgement.verdict, judgement.reasons, output, judgement, fits, tuple(log.path for log in loaded.logs),
+        tuple(vars_of(one) for one in loaded.skipped), tuple(commands),
+    )  # fmt: skip
+    _write_json(result, beside)
+    return result
+
+
+def vars_of(skipped: Any) -> dict[str, Any]:
+    """A line that was not used, as plain data."""
+    return {name: getattr(skipped, name) for name in ("file", "line", "reason", "text")}
+
+
+def commands_of(loaded: Loaded, flux: str, like_gnplt: bool) -> list[str]:
+    """What to type to see the points, to fit, and to put the result into the files."""
+    logs = " ".join(shlex.quote(log.path) for log in loaded.logs)
+    more = f" --flux {shlex.quote(flux)}" if flux else ""
+    lines = [f"calibrant station onoff {logs}{more}", f"calibrant station edit {logs}{more} --rules default"]
+    gnplt = " --like-gnplt" if like_gnplt else ""
+    for rxg in loaded.receivers.files if loaded.receivers is not None else ():
+        path, name = shlex.quote(rxg.path), os.path.splitext(rxg.name)[0]
+        for kind in ("gain", "tcal", "trec"):
+            found = shlex.quote(f"{name}-{kind}.json")
+            lines.append(f"calibrant station fit {kind} {logs} --rxg {path}{more}{gnplt} --json > {found}")
+            lines.append(f"calibrant station update {path} --from {found} --dry-run")
+    return lines
+
+
+def _outputs(output: str, overwrite: bool) -> str:
+    """The name of the JSON file; ExistsError where either exists and must not be replaced."""
+    stem, suffix = os.path.splitext(output)
+    if suffix.lower() not in (".html", ".htm"):
+        raise ParameterError(f"output={output!r}: expected a name that ends in .html")
+    for path in (output, f"{stem}.json"):
+        if os.path.exists(path) and not overwrite:
+            raise ExistsError(f"{path} exists; give --overwrite to replace it, or another --output")
+    return f"{stem}.json"
+
+
+def _write_json(result: StationReport, path: str) -> None:
+    from calibrant.plain import plain
+    from calibrant.station.text import write_new
+
+    text = json.dumps(plain(result.to_dict()), indent=1, allow_nan=False, ensure_ascii=False)
+    write_new(path, text + "\n", overwrite=True)
