@@ -11,7 +11,8 @@
      │   └─ FormatError            a file of another format is malformed (names file and place)
      ├─ ServerError                a telescope or catalogue does not answer, or not as it should
      ├─ FluxModelError             no flux model for this source, standard or frequency
-     └─ SolveError                 no solution at all could be found
+     ├─ SolveError                 no solution at all could be found
+     └─ DeviceError                an instrument is lost, busy, refuses, or does not answer (kinds: `acquire.devices`)
 
 A message says which file and field, what was found, what was expected, and what to do.
 A single solution that fails is not an error but an outcome (`calibrant.solve.outcome`).
@@ -75,3 +76,7 @@ class FluxModelError(CalibrantError):
 
 class SolveError(CalibrantError):
     """No solution at all could be found."""
+
+
+class DeviceError(CalibrantError):
+    """An instrument is lost, busy, refuses, or does not answer; the message names it and what to do."""

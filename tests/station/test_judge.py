@@ -11,6 +11,7 @@ from fabricated_points import points
 
 from calibrant.station.bands import band_labels, median_and_scatter, summarise
 from calibrant.station.judge import Check, judge, level
+from calibrant.station.records import Site
 from calibrant.station.trends import changes, trends
 
 
@@ -116,7 +117,7 @@ def test_disagreement_with_the_field_system_is_counted_and_located(monkeypatch: 
     found = agreement.Disagreement("made.log", 375, "2u", "sefd_jy", 1413.2, 1500.0)
     told = agreement.Agreement(48, 47, 0, {}, [found], 1e-3)
     monkeypatch.setattr(agreement, "agreement", lambda scans: told)
-    log = SimpleNamespace(scans=[SimpleNamespace(status="aborted")])
+    log = SimpleNamespace(scans=[SimpleNamespace(status="aborted")], path="made.log", site=Site("NyAlesun"))
     result = judge(points(scans=30), logs=[log])  # type: ignore[list-item]
     assert result.verdict == "check"
     assert "1 of 48 rows differ" in said(result)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -220,7 +219,7 @@ class Telescope(Server):
 
     def login(self, password: str) -> None:
         """Ask for tokens; ServerError where the password is refused. It is kept for one more login later."""
-        self._secrets.add(password)
+        self._secrets |= {password} - {""}
         self._password = password
         answer = self._call("POST", "auth", json={"username": USER, "password": password})
         found = self._json(answer) if answer.is_success else None
@@ -264,18 +263,25 @@ class Telescope(Server):
         """A POST with the token; where it is no longer accepted: refreshed once, then a new login once."""
         if not self._token:
             raise ServerError(f"POST {self.address(path)}: not logged in", 401)
-        renewals: tuple[Callable[[], bool], ...] = (self.refresh, self._login_again)
-        for renew in (*renewals, None):
-            answer = self._call("POST", path, json=body, headers={"Authorization": f"JWT {self._token}"})
-            if not (answer.status_code == 401 or (answer.is_success and _refused(self._json(answer)))):
-                self._good(answer)
-                return
-            if renew is not None and not renew() and renew == self._login_again:
+        answer = self._post_once(path, body)
+        for renew in (self.refresh, self._login_again):
+            if not self._is_refused(answer):
                 break
+            if renew():
+                answer = self._post_once(path, body)
+        if not self._is_refused(answer):
+            self._good(answer)
+            return
         raise ServerError(
             f"POST {self.address(path)}: the login was refused ({self._words(answer)}), also after it was renewed; "
             "check the clock of the telescope and the password", 401
         )  # fmt: skip
+
+    def _post_once(self, path: str, body: Any) -> httpx.Response:
+        return self._call("POST", path, json=body, headers={"Authorization": f"JWT {self._token}"})
+
+    def _is_refused(self, answer: httpx.Response) -> bool:
+        return answer.status_code == 401 or (answer.is_success and _refused(self._json(answer)))
 
     def _login_again(self) -> bool:
         if not self._password:

@@ -13,7 +13,7 @@ from calibrant.errors import DataError, ParameterError
 from calibrant.station.gaincurve import GainData
 from calibrant.station.robust import Array, steady_errors
 from calibrant.station.rules import RULES
-from calibrant.station.tcal import TcalData
+from calibrant.station.tcal import TcalData, typical
 from calibrant.station.trec import TrecData
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def tcal_data(points: Points, like_gnplt: bool = False) -> TcalData:
     # 1/Tcal is what has normal noise: see tcal.fit_tcal.
     noise = points["tsys_k"] / (points["flux_assumed_jy"] * points["curve_gain"]) * points["tcal_k"] / tcal
     inverse = steady_errors(points["tcal_k_corrected_err"] / tcal**2, noise)
-    error = None if inverse is None else inverse * tcal**2
+    _, same = np.unique(np.char.add(points["pol"], points["detector"]), return_inverse=True)
+    error = None if inverse is None else inverse * typical(tcal, same) ** 2
     if like_gnplt:
         tcal, error = tcal * points["fs_tcal_jy"] / points["tcal_jy"], None
     return cast(

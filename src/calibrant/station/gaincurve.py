@@ -535,5 +535,5 @@ def _disagreeing_sources(setup: _Setup, result: GainFit, fit: RobustFit) -> list
     if not off or len(np.unique(data.source)) < 2:
         return []
     return [
-        f"Sources off the common curve: {', '.join(off)}. Their flux densities may be wrong; try --sources factors."
+        f"Sources off the common curve: {', '.join(off)}. Their flux densities may be wrong; try --factors factors."
     ]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from calibrant.errors import ParameterError
 from calibrant.registry import unknown
 from calibrant.station.derived import Opacity, derive
-from calibrant.station.onoff import VALUES, Errors, Reduction, reduce_scans, rows
+from calibrant.station.onoff import VALUES, Errors, Reduction, reduce_scans
+from calibrant.station.onoff_levels import rows
 from calibrant.station.records import NAN, Apriori, FsLog, OnOffScan, Printed, Skipped
 
 if TYPE_CHECKING:

@@ -220,11 +220,16 @@ def _joint(data: TcalData, bins: _Bins, loss: Loss, limit: float) -> tuple[Robus
     """
     design = (bins.index[:, None] == np.arange(len(bins))).astype(np.float64)
     inverse = 1.0 / data.tcal_k
-    error = None if data.error is None else data.error * inverse**2
+    error = None if data.error is None else data.error / typical(data.tcal_k, bins.index) ** 2
     start = [float(np.median(inverse[bins.index == b])) for b in range(len(bins))]
     fit = robust_fit(lambda p: (design @ p, design), start, inverse, error, group=data.scan, loss=loss, limit=limit)
     value = 1.0 / fit.parameters
     return fit, value, fit.covariance * np.outer(value**2, value**2)
+
+
+def typical(value: Array, index: NDArray[np.intp]) -> Array:
+    """The median of its bin for each point: errors go with it, so that weights do not depend on how a point came out."""
+    return np.array([np.median(value[index == b]) for b in range(int(index.max()) + 1)])[index]
 
 
 def _jumps(bins: _Bins, value: Array, covariance: Array, tables: dict[str, Table]) -> list[str]:

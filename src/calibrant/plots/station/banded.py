@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibrant.plots.station.common import legend_entries, panel_row, pol_points, shown, utc_axis
 from calibrant.plots.station.material import Floats, StationMaterial
-from calibrant.plots.style import empty, key
+from calibrant.plots.style import key
 from calibrant.plots.ticks import span
 
 if TYPE_CHECKING:
@@ -25,16 +25,17 @@ def draw_banded(
     limits: Callable[[Floats], tuple[float, float]], dress: Callable[[Axes, Any], None] | None = None,
 ) -> Figure:  # fmt: skip
     """One panel a band; `limits` from the values that count, `dress(axes, mask)` draws what belongs behind."""
-    bands = shown(material.bands)
-    figure, panels = panel_row(title, bands or [""], columns=2 if len(bands) > 1 else 1)
+    there = np.isfinite(values)
+    every = [band for band in material.bands if (there & (material.band == band)).any()]
+    bands = shown(every)
+    if len(every) > len(bands):
+        title += f" · {len(bands)} of {len(every)} bands"
+    figure, panels = panel_row(title, bands, columns=2 if len(bands) > 1 else 1)
     x, pol, deleted = material.get(x_name), material.pol, material.deleted
     for axes, band in zip(panels, bands, strict=False):
-        mine = (material.band == band) & np.isfinite(values)
+        mine = (material.band == band) & there
         kept = mine & ~deleted
         axes.set_ylabel(ylabel)
-        if not mine.any():
-            empty(axes, "no data")
-            continue
         if dress is not None:
             dress(axes, kept)
         low_high = limits(values[kept] if kept.any() else values[mine])

@@ -120,7 +120,7 @@ def legend_entries(pol: NDArray[Any], deleted: NDArray[Any]) -> list[tuple[str, 
     return entries + ([("deleted", DELETED, "x")] if np.any(deleted) else [])
 
 
-def draw_line(axes: Axes, line: Line | None, *, fitted: bool, label: str = "") -> None:
+def draw_line(axes: Axes, line: Line | None, *, fitted: bool) -> None:
     """A curve from file (solid green) or fitted (dashed, dark, with its band); dotted where extrapolated."""
     if line is None:
         return
@@ -129,7 +129,7 @@ def draw_line(axes: Axes, line: Line | None, *, fitted: bool, label: str = "") -
     if line.observed is not None:
         inside = (line.x >= line.observed[0]) & (line.x <= line.observed[1])
         axes.plot(line.x, np.where(inside, np.nan, line.y), ":", color=colour, lw=1.0, alpha=0.7, zorder=4)
-    axes.plot(line.x, np.where(inside, line.y, np.nan), style, color=colour, lw=1.6, zorder=5, label=label)
+    axes.plot(line.x, np.where(inside, line.y, np.nan), style, color=colour, lw=1.6, zorder=5)
     if line.low is not None and line.high is not None:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, lw=0, zorder=1)
 

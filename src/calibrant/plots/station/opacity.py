@@ -26,7 +26,7 @@ LOOK_FOR = (
 def make(material: StationMaterial) -> Iterator[Drawing]:
     """One drawing, from points, fits or both."""
     values = material.get("opacity_zenith")
-    if has(material, values) or any(panel.segments for panel in material.trecs):
+    if has(material, values):
         title = "Zenith opacity against time"
         yield Drawing(
             name="opacity", title=title, caption=LOOK_FOR, alt=f"{title}, one panel for each band",
@@ -37,7 +37,7 @@ def make(material: StationMaterial) -> Iterator[Drawing]:
 def draw(material: StationMaterial, values: Floats, title: str) -> Figure:
     """Points as for every quantity, and the fits over them."""
     figure = draw_banded(material, "time", values, title, "zenith opacity", _limits)
-    axes_of = dict(zip(material.bands, figure.get_axes(), strict=False))
+    axes_of = {axes.get_title(loc="left"): axes for axes in figure.get_axes()}
     for own in axes_of.values():
         faint_zero(own, 0.0)
     for panel in material.trecs:

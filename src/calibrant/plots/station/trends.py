@@ -34,16 +34,21 @@ LOOK_FOR = (
 
 def make(material: StationMaterial) -> Iterator[Drawing]:
     """One drawing, where there are two logs or more."""
-    if len({str(name) for trend in material.trends for name in trend.log}) > 1:
+    if several(material):
         yield Drawing(
             name="trends", title="Trends over the logs", caption=LOOK_FOR, draw=partial(draw, material),
             alt="Median Tcal ratio and SEFD of every log against date, one column for each band",
         )  # fmt: skip
 
 
+def several(material: StationMaterial) -> list[str]:
+    """The bands that two logs or more have."""
+    return [band for band in material.bands if any(t.band == band and len(t.time) > 1 for t in material.trends)]
+
+
 def draw(material: StationMaterial) -> Figure:
     """A row for each band: ratio at the left, SEFD at the right."""
-    bands = [band for band in shown(material.bands) if any(trend.band == band for trend in material.trends)]
+    bands = shown(several(material))
     figure = new_figure(0.8 + 2.3 * len(bands), "Trends over the logs")
     grid = figure.subplots(len(bands), 2, squeeze=False)
     place(figure, top=0.65, bottom=0.6, left=0.8, right=0.4, hspace=0.62, wspace=0.16)
@@ -74,4 +79,4 @@ def _draw(axes: Axes, trends: list[Trend], name: str) -> None:
     utc_axis(axes, np.concatenate([trend.time for trend in trends]), most=4, label=False)
 
 
-PLOT = Plot("trends", "trends", "Trends", "trends need two logs or more.", make)
+PLOT = Plot("trends", "trends", "Trends", "no band was observed in two logs or more.", make)

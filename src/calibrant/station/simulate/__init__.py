@@ -29,6 +29,7 @@ from calibrant.station.rxg_edit import format_rxg
 from calibrant.station.simulate.log import Writer
 from calibrant.station.simulate.model import Options
 from calibrant.station.simulate.truth import Truth, make_truth
+from calibrant.station.text import write_new
 
 __all__ = ["Options", "SimulatedStation", "Truth", "make_truth", "simulate_log"]
 
@@ -68,26 +69,17 @@ def simulate_log(
     truth = make_truth(options)
     writer = Writer(truth)
     log, rxg, flux, truth_file = names.values()
-    size, lines = _write(log, writer.blocks())
-    _write(rxg, [format_rxg(assumed_rxg(truth, str(rxg)), _rxg_comments(truth))])
-    _write(flux, [_shipped_flux()])
+    size, lines = _stream(log, writer.blocks())
+    write_new(rxg, format_rxg(assumed_rxg(truth, str(rxg)), _rxg_comments(truth)), overwrite)
+    write_new(flux, _shipped_flux(), overwrite)
     record = truth.to_dict() | {"vlbi_scans": writer.vlbi_scans}
-    _write(truth_file, [json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"])
+    write_new(truth_file, json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n", overwrite)
     return SimulatedStation(str(log), str(rxg), str(flux), str(truth_file), truth, size, lines)
 
 
 def assumed_rxg(truth: Truth, path: str) -> Rxg:
     """The receiver as the station believes it to be."""
-    return _rxg(truth, path, assumed=True)
-
-
-def true_rxg(truth: Truth, path: str = "true.rxg") -> Rxg:
-    """The receiver as it is."""
-    return _rxg(truth, path, assumed=False)
-
-
-def _rxg(truth: Truth, path: str, assumed: bool) -> Rxg:
-    values, band = truth.assumed if assumed else truth.true, truth.band
+    values, band = truth.assumed, truth.band
     return Rxg(
         path, band.kind, band.rxg_lo_mhz, (2023, 11, 2), "frequency", 1.0, ("l", "r"),
         {"l": values.dpfu["l"], "r": values.dpfu["r"]}, values.curve, {"l": values.tcal["l"], "r": values.tcal["r"]},
@@ -104,8 +96,8 @@ def _shipped_flux() -> str:
     return Path(default_flux.__code__.co_filename).with_name("data").joinpath("flux.ctl").read_text(encoding="ascii")
 
 
-def _write(path: Path, blocks: Iterable[str]) -> tuple[int, int]:
-    """Write blocks of text under a temporary name and rename; (bytes, lines)."""
+def _stream(path: Path, blocks: Iterable[str]) -> tuple[int, int]:
+    """Write a text that may be large, block by block, under a temporary name and rename; (bytes, lines)."""
     lines = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

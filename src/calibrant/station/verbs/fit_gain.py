@@ -80,7 +80,7 @@ def fit_gain(
     peak: Annotated[
         str,
         Param(
-            "Where the curve's maximum, the DPFU, is taken: 0 to 90 degrees (all) or where there are points (observed).",
+            "Where the curve's maximum, the DPFU, is taken: all, 0 to 90 degrees; observed, where points are.",
             choices=("all", "observed"),
         ),
     ] = "all",
@@ -128,8 +128,9 @@ def fit_gain(
     warnings = list(curve.warnings if curve else ())
     warnings += _unshared(curve, level, use.rxg)
     old = {p: use.rxg.dpfu[p] for p in use.rxg.pols}
+    common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
     return FitGainResult(
-        fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points)), mode, method, curve, level,
+        common, mode, method, curve, level,
         advise(data, use.rxg.curve, cast(dict[str, float], old), use.points["freq_mhz"]), cast(dict[str, float], old),
         tuple(warnings), tuple(_changes(mode, curve, level)),
     )  # fmt: skip

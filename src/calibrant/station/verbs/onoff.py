@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -52,7 +53,9 @@ class OnOffTable:
         lines.append(f"{len(self.rows)} results of {len(scans)} scans. Flux densities: {self.flux}.")
         without = sum(not row["recomputed"] for row in self.rows)
         if without:
-            lines.append(f"{without} rows (*) have no usable counts: they are the Field System's own VAL and SIG.")
+            lines.append(
+                f"{without} rows (*) have counts that give no SEFD: the Field System's own VAL and SIG are shown."
+            )
         lines.append(self.agreement.summary())
         lines += self._skipped_lines()
         return "\n".join(lines + ([f"Written: {self.output}"] if self.output else []))
@@ -142,7 +145,8 @@ def _utc(seconds: float) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 10000:02d}Z"
 
 
-_HEADER = "  det   P  MHz        compression        Tsys (K)           SEFD (Jy)        Tcal (Jy)  ratio"
+_TITLES = (("Comp", 13), ("Tsys (K)", 15), ("SEFD (Jy)", 19), ("Tcal (Jy)", 17))
+_HEADER = f"  {'det':<5} P {'MHz':>9} " + " ".join(f"{title:^{width}}" for title, width in _TITLES) + f" {'ratio':>7}"
 
 
 def _heading(file: str, time: str, source: str, row: dict[str, Any]) -> str:
@@ -178,15 +182,14 @@ def _check_output(output: str, overwrite: bool) -> None:
         _pyarrow(output)
 
 
-def _pyarrow(output: str) -> Any:
+def _pyarrow(output: str) -> tuple[Any, Any]:
+    """pyarrow's parquet module; it is no dependency of ours."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise ParameterError(
             f"output={output!r}: parquet needs pyarrow, which is not installed; 'pip install pyarrow', or write .csv"
         ) from None
-    return pyarrow
 
 
 def _write(table: OnOffTable, output: str) -> None:
@@ -204,8 +207,8 @@ def _write(table: OnOffTable, output: str) -> None:
 
 def _write_to(table: OnOffTable, path: str, kind: str) -> None:
     if kind == ".parquet":
-        pyarrow = _pyarrow(path)
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table.rows), path)
+        pyarrow, parquet = _pyarrow(path)
+        parquet.write_table(pyarrow.Table.from_pylist(table.rows), path)
         return
     if kind == ".json":
         text = json.dumps(table.to_dict(), indent=1, allow_nan=False, default=_plain) + "\n"

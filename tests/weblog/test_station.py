@@ -1,0 +1,154 @@
+"""The station's page and verb: sections, words for what is absent, JSON beside it, exit by verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from calibrant.errors import ExistsError, ParameterError
+from calibrant.jobs.station_report import report
+from calibrant.station.simulate import Options, simulate_log
+from calibrant.station.verbs.plot import plot
+from calibrant.weblog.station import HEADINGS
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sim")
+    simulate_log(str(folder), Options(seed=3, hours=6, interval_min=30, detectors=2, spoil=("abort",)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(simulated: Path) -> Path:
+    path = simulated / "report.html"
+    log, rxg = (str(next(simulated.glob(f"*.{kind}"))) for kind in ("log", "rxg"))
+    report([log], rxg=[rxg], output=str(path))
+    return path
+
+
+def words(page: Path) -> str:
+    return re.sub(r'base64,[^"]*', "", page.read_text())
+
+
+def test_page_is_one_file_and_has_every_section(page: Path) -> None:
+    text = words(page)
+    assert "http" not in text
+    for heading in ("Verdict: ", *(f"<h2>{heading}</h2>" for heading in HEADINGS.values())):
+        assert heading in text, heading
+    assert text.count("<img ") >= 12
+    assert "could not be drawn" not in text
+
+
+def test_ids_are_unique_and_links_have_targets(page: Path) -> None:
+    text = words(page)
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
+
+
+def test_json_beside_the_page_holds_the_same(page: Path) -> None:
+    told = json.loads(page.with_suffix(".json").read_text())
+    assert f"Verdict: {told['verdict']}" in words(page)
+    assert told["bands"][0]["ratio_median"] > 0
+    assert set(told["fits"]) == {next(page.parent.glob("*.rxg")).name}
+    assert told["commands"][0].startswith("calibrant station onoff ")
+
+
+def test_without_rxg_the_page_says_what_is_absent(simulated: Path, tmp_path: Path) -> None:
+    result = report([str(next(simulated.glob("*.log")))], output=str(tmp_path / "bare.html"))
+    text = words(tmp_path / "bare.html")
+    assert "give --rxg" in text
+    assert "Nothing was deleted." in text
+    assert "no rxg file" in text
+    assert result.summary().startswith(f"Verdict: {result.verdict}")
+
+
+def test_fits_as_gnplt_are_those_of_gnplt(simulated: Path, tmp_path: Path) -> None:
+    log, rxg = (str(next(simulated.glob(f"*.{kind}"))) for kind in ("log", "rxg"))
+    result = report([log], rxg=[rxg], like_gnplt=True, output=str(tmp_path / "g.html"))
+    (fits,) = result.fits.values()
+    assert fits.gain is not None
+    assert "GNPLT" in fits.gain.method.upper()
+    assert any("--like-gnplt" in command for command in result.commands)
+
+
+def test_log_without_onoff_is_never_good(tmp_path: Path) -> None:
+    log = tmp_path / "empty.log"
+    log.write_text("2024.100.00:00:00.00;MARK IV Field System Version 9.13.2\n2024.100.00:00:01.00:source=casa\n")
+    result = report([str(log)], output=str(tmp_path / "e.html"))
+    assert result.verdict == "do not trust"
+    assert "there is nothing to judge" in words(tmp_path / "e.html")
+
+
+def test_existing_output_and_strange_names_are_refused(page: Path) -> None:
+    log = str(next(page.parent.glob("*.log")))
+    with pytest.raises(ExistsError, match="--overwrite"):
+        report([log], output=str(page))
+    with pytest.raises(ParameterError, match=r"\.html"):
+        report([log], output="report.txt")
+
+
+def test_names_are_escaped(simulated: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "a<b>&.log"
+    strange.write_bytes(next(simulated.glob("*.log")).read_bytes())
+    report([str(strange)], output=str(tmp_path / "x.html"))
+    assert "a&lt;b&gt;&amp;.log" in words(tmp_path / "x.html")
+    assert "a<b>" not in words(tmp_path / "x.html")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "fit"),
+    [("elevation", "gain", True), ("frequency", "tcal_k", True), ("airmass", "tsys_minus_tspill", True),
+     ("time", "ratio", False), ("azimuth", "elevation", False), ("time", "temperature", False)],
+)  # fmt: skip
+def test_plot_draws_any_pair(simulated: Path, tmp_path: Path, x: str, y: str, fit: bool) -> None:
+    log, rxg = (str(next(simulated.glob(f"*.{kind}"))) for kind in ("log", "rxg"))
+    path = tmp_path / "p.png"
+    result = plot([log], x=x, y=y, rxg=[rxg], fit=fit, errors=True, letters=True, output=str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert result.included > 0
+    with pytest.raises(ExistsError):
+        plot([log], x=x, y=y, rxg=[rxg], output=str(path))
+
+
+def test_every_quantity_can_stand_on_either_axis(simulated: Path, tmp_path: Path) -> None:
+    from calibrant.station.load import load
+    from calibrant.station.quantities import QUANTITIES
+    from calibrant.station.verbs.plot import axis_label, overlays
+
+    log, rxg = (str(next(simulated.glob(f"*.{kind}"))) for kind in ("log", "rxg"))
+    loaded = load([log], rxg=[rxg])
+    for name, one in QUANTITIES.items():
+        assert len(one.of(loaded.points)) == len(loaded.points)
+        assert axis_label(one)
+        overlays(loaded, "elevation", name, False)
+    with pytest.raises(ParameterError, match="nonsense"):
+        plot([log], y="nonsense", output=str(tmp_path / "n.png"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_plot_refuses_limits_formats_and_highlights_that_cannot_be(simulated: Path) -> None:
+    log = str(next(simulated.glob("*.log")))
+    with pytest.raises(ParameterError, match="low~high"):
+        plot([log], y="sefd", xlim="ten", output="new.png")
+    with pytest.raises(ParameterError, match=r"\.png, \.svg, \.pdf"):
+        plot([log], y="sefd", output="new.jpg")
+    with pytest.raises(ParameterError, match="nosuch"):
+        plot([log], y="sefd", highlight="nosuch", output="new.png")
+
+
+@pytest.mark.real_data
+def test_real_log_of_one_station_gets_its_verdict(shared: Path, tmp_path: Path) -> None:
+    import gzip
+
+    log = tmp_path / "r1730ny.log"
+    log.write_bytes(gzip.decompress(next((shared / "data" / "fs_logs").rglob("r1730ny.log.gz")).read_bytes()))
+    result = report([str(log)], output=str(tmp_path / "ny.html"))
+    assert result.verdict == "do not trust"  # the rxg files of that day were wrong by a factor of 2.6
+    x_band = next(band for band in result.judgement.bands if band.band == "LO 8080.00 MHz")
+    assert x_band.ratio_median == pytest.approx(2.61, abs=0.05)
+    assert "0 of 68 rows differ from the Field System" in words(tmp_path / "ny.html")
