@@ -58,7 +58,13 @@ def scan_of(
     detectors: tuple[str, ...] = ("5u",), *, states: str = "sSfGz", source: str = "dr21", elevation: float = 46.1
 ) -> OnOffScan:
     """One repetition at the counts of TOG's appendix 2; left for 'u' detectors, right for others."""
-    counts = {"s": ("ONSO", 8583.8), "S": ("ONSC", 10025.8), "f": ("OFFS", 8496.6), "G": ("OFFC", 9944.2), "z": ("ZERO", 1020.2)}  # fmt: skip
+    counts = {
+        "s": ("ONSO", 8583.8),
+        "S": ("ONSC", 10025.8),
+        "f": ("OFFS", 8496.6),
+        "G": ("OFFC", 9944.2),
+        "z": ("ZERO", 1020.2),
+    }
     scan = OnOffScan("x.log", 10, 1140185475.37, source, weather=Weather(5, 0.0, 5.0, 1000.0, 60.0, 3.0, 180.0))
     for number, name in enumerate(detectors):
         scan.apriori[name] = Apriori(10 + number, name, 22213.0, 27.44, 16.4, 0.118661, 0.88588, 21964.0, "x", 0.02948)
@@ -269,13 +275,13 @@ def test_disagreement_is_reported(tmp_path: Path) -> None:
     log = tmp_path / "wrong.log"
     time = "2006.048.14:11:15.37#onoff#"
     states = {"ONSO": 8583.8, "ONSC": 10025.8, "OFFC": 9944.2, "OFFS": 8496.6, "ZERO": 1020.2}
-    rows = [f"{state} 6.7 0.00000 0.00000 5u {level} 2.3" for state, level in states.items()]
+    rows = [f"{state} {number}.7 0.00000 0.00000 5u {states[state]} 2.3" for number, state in enumerate(states)]
     lines = TOG_LOG.splitlines()
     wrong = lines[4].replace("1411.3", "1511.3")
     log.write_text("\n".join([*lines[:2], *(time + row for row in rows), wrong, lines[6], ""]))
     result = onoff([str(log)], session="none", tolerance=0.02)
     assert result.agreement.disagreeing_rows == 1
-    assert "1 DISAGREE" in result.summary() and "5u sefd_jy: 1406.11, printed 1511.3" in result.summary()
+    assert "1 DISAGREE" in result.summary() and "5u sefd_jy: 1406.11, printed 1511" in result.summary()
 
 
 def test_output_is_checked_before_anything_is_read(tmp_path: Path) -> None:

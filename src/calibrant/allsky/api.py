@@ -75,15 +75,15 @@ class Server:
     def address(self, path: str) -> str:
         return f"{self.url}/{path}"
 
-    def get(self, path: str, patient: bool = True, **query: object) -> Any:
+    def get(self, path: str, patient: bool = True, query: dict[str, Any] | None = None) -> Any:
         """The JSON that a GET answers; repeated after failures of the network and of the server if `patient`."""
-        return self._json(self._get(path, patient, **query))
+        return self._json(self._get(path, patient, query))
 
-    def _get(self, path: str, patient: bool = True, **query: object) -> httpx.Response:
+    def _get(self, path: str, patient: bool = True, query: dict[str, Any] | None = None) -> httpx.Response:
         pauses = self.backoff_s if patient else ()
         for pause in (*pauses, None):
             try:
-                return self._good(self._call("GET", path, params=query or None, follow_redirects=True))
+                return self._good(self._call("GET", path, params=query, follow_redirects=True))
             except ServerError as error:
                 if pause is None or 0 < error.status < 500:
                     raise
@@ -128,7 +128,9 @@ class Server:
             403: "this is not allowed to you",
             422: "the server does not take these values",
             429: "ask less often",
-        }.get(status, "the server has a fault; look at its log or ask again later" if status >= 500 else "check the call")
+        }.get(
+            status, "the server has a fault; look at its log or ask again later" if status >= 500 else "check the call"
+        )
         raise ServerError(f"{call}: answered {status} {self._words(answer)}; {advice}", status)
 
     def _json(self, answer: httpx.Response) -> Any:
@@ -315,13 +317,15 @@ class Catalogue(Server):
 
     def sources(self, latitude_deg: float, longitude_deg: float, height_m: float, date: str) -> list[dict[str, Any]]:
         """[{"name", "az", "el", "r", "jy"}, ...] at an ISO time (empty: now)."""
-        query: dict[str, object] = {"lat": latitude_deg, "lon": longitude_deg, "alt": height_m}
+        query: dict[str, Any] = {"lat": latitude_deg, "lon": longitude_deg, "alt": height_m}
         if date:
             query["date"] = date
-        found = self.get("catalog", **query)
+        found = self.get("catalog", query=query)
         if not isinstance(found, list) or not all(isinstance(item, dict) and "az" in item for item in found):
             shown = json.dumps(found)[:WORDS]
-            raise ServerError(f"GET {self.address('catalog')}: answered {shown}, expected [{{name, az, el, r}}, ...]", 200)
+            raise ServerError(
+                f"GET {self.address('catalog')}: answered {shown}, expected [{{name, az, el, r}}, ...]", 200
+            )
         return found
 
 
@@ -335,7 +339,9 @@ def checked_url(url: str) -> str:
     text = url.strip().rstrip("/").removesuffix("/api/v1").rstrip("/")
     parts = urlsplit(text)
     if parts.username or parts.password:
-        raise ParameterError("the address holds a user or password; leave them out: passwords are asked or in the environment")
+        raise ParameterError(
+            "the address holds a user or password; leave them out: passwords are asked or in the environment"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ParameterError(f"{url!r} is no address; expected it as https://tart.elec.ac.nz/signal")
     return text

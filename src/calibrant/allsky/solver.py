@@ -36,7 +36,7 @@ class Field:
     w: Real
     """(antenna, antenna), 1 where there is a datum to be used, symmetric, zero diagonal."""
     u: Complex
-    """(source, antenna)"""
+    """(source, antenna), or (start, source, antenna) where every start has an orientation of its own"""
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ def random_starts(fields: Sequence[Field], number: int, seed: int) -> tuple[Comp
     """Gains (start, antenna) of amplitude one and any phase, and any fluxes (start, source) of each field."""
     rng = np.random.default_rng(seed)
     phases = rng.uniform(0, 2 * np.pi, (number, len(fields[0].v)))
-    return np.exp(1j * phases), [rng.exponential(1.0, (number, len(field.u))) for field in fields]
+    return np.exp(1j * phases), [rng.exponential(1.0, (number, field.u.shape[-2])) for field in fields]
 
 
 def models(u: Complex, fluxes: Real) -> Complex:
     """M (start, antenna, antenna) from fluxes (start, source)."""
-    return np.asarray((u.T[None] * fluxes[:, None, :]) @ u.conj()[None])
+    return np.asarray((np.swapaxes(u, -1, -2) * fluxes[:, None, :]) @ u.conj())
 
 
 def alternate(
@@ -130,7 +130,7 @@ def _gain_steps(fields: Sequence[Field], gamma: Complex, fluxes: Sequence[Real])
 
 def flux_equations(field: Field, gamma: Complex) -> tuple[Real, Real]:
     """Normal equations (start, source, source) and (start, source) of the fluxes for fixed gains."""
-    x = gamma[:, None, :] * field.u[None]
+    x = gamma[:, None, :] * field.u
     together = x @ x.conj().transpose(0, 2, 1)
     normal = np.abs(together) ** 2
     # All pairs of antennas are in |sum_i|^2; the diagonal and the baselines without data are taken out again.
@@ -155,7 +155,7 @@ def solve_fluxes(field: Field, gamma: Complex, start: Real, sweeps: int = SWEEPS
         for k in range(s.shape[1]):
             step = np.maximum(s[:, k] + gradient[:, k] / diagonal[:, k], 0.0) - s[:, k]
             s[:, k] += step
-            gradient -= normal[:, :, k] * step[:, None]
+            gradient -= normal[:, k] * step[:, None]
     return s
 
 

@@ -71,6 +71,7 @@ class Quantities(Registry[Quantity]):
             for one in members:
                 self._loose.setdefault(_simple(getattr(one, spelling)), one.name)
         self._loose.pop("", None)
+        self._loose["gc"] = "compression"  # the older GNPLT's word
 
     def __getitem__(self, name: str) -> Quantity:
         found = self._exact.get(name) or self._loose.get(_simple(name))

@@ -247,26 +247,31 @@ def _settle(
     inside = _Data(data.y[used], data.sigma[used] / np.sqrt(weights[used]), group, data.quoted)
     harder = inside if loss != "huber" else _Data(inside.y, data.sigma[used] / weights[used], group, data.quoted)
     consistency = _HUBER_VARIANCE if loss == "huber" else 1.0
-    scale, shared = (1.0, np.zeros(len(inside.y))) if noise is None else (noise.scale, noise.shared[used])
+    scale, shared, wider = 1.0, np.zeros(len(inside.y)), 1.0
+    if noise is not None:
+        scale, shared = noise.scale, noise.shared[used]
     converged = False
     for turn in range(40):
         value, jacobian = model(parameters)
         value, jacobian = value[used], jacobian[used]
         residual = inside.y - value
+        both = np.column_stack([jacobian, residual])
         m = value if shape is None else shape[used]
         if noise is None and turn < 4:
-            scale, shared = _noise(np.column_stack([jacobian, residual]), m, harder, consistency)
+            scale, shared, wider = _noise(both, m, harder, consistency)
 
         def cost(p: Array, scale: float = scale, shared: Array = shared) -> float:
             left = (inside.y - model(p)[0][used])[:, None]
             return float((_whiten(left, inside.sigma * scale, shared, group) ** 2).sum())
 
-        white = _whiten(np.column_stack([jacobian, residual]), inside.sigma * scale, shared, group)
-        step, covariance, rank, _ = _solve(white[:, :-1], white[:, -1])
+        white = _whiten(both, inside.sigma * scale, shared, group)
+        step, covariance, rank, _ = _solve(*_split(white))
         parameters = parameters + _shortened(cost, parameters, step)
         if turn >= 3 and np.all(np.abs(step) <= 1e-6 * np.sqrt(np.diag(covariance)) + 1e-14 * np.abs(parameters)):
             converged = True
             break
+    if wider > 1.0:
+        _, covariance, _, _ = _solve(*_split(_whiten(both, inside.sigma * scale, shared * wider, group)))
     residuals = data.y - model(parameters)[0]
     quoted = data.sigma if data.quoted else data.sigma * scale
     everywhere = np.zeros(len(data.y))
@@ -276,6 +281,11 @@ def _settle(
         float((weights * (residuals / quoted) ** 2).sum()), int(used.sum()) - rank, scale, everywhere,
         float(np.median(np.abs(shared / np.where(m == 0, 1.0, m)))), rank, converged, float((white[:, -1] ** 2).sum()),
     )  # fmt: skip
+
+
+def _split(both: Array) -> tuple[Array, Array]:
+    """(derivatives, residuals) of an array that has both."""
+    return both[:, :-1], both[:, -1]
 
 
 def _solve(design: Array, y: Array, length: Array | None = None) -> tuple[Array, Array, int, float]:
@@ -292,8 +302,9 @@ def _solve(design: Array, y: Array, length: Array | None = None) -> tuple[Array,
 
 
 # ---- noise -----------------------------------------------------------------------------------------------------
-def _noise(both: Array, m: Array, data: _Data, consistency: float) -> tuple[float, Array]:
-    """(k, common errors) from the derivatives and, last column, the residuals.
+def _noise(both: Array, m: Array, data: _Data, consistency: float) -> tuple[float, Array, float]:
+    """(k, common errors, by how much they are to be widened because few scans tell them) from the derivatives and,
+    last column, the residuals.
 
     One point a scan, or no scans: no common errors, and k = sqrt(reduced chi2).
     """
@@ -302,21 +313,21 @@ def _noise(both: Array, m: Array, data: _Data, consistency: float) -> tuple[floa
         tried = [_with_common(both, candidate, data, data.group, consistency) for candidate in (m, data.sigma)]
         likely = [entry for entry in tried if entry is not None]
         if likely:
-            return min(likely, key=lambda entry: entry[2])[:2]
+            return min(likely, key=lambda entry: entry[3])[:3]
     white = both / data.sigma[:, None]
-    *_, rank, chi2 = _solve(white[:, :-1], white[:, -1])
+    *_, rank, chi2 = _solve(*_split(white))
     dof = len(both) - rank
     scale = _scale(chi2 / consistency, dof, data) if dof > 0 else data.floor
-    return scale or float(np.abs(data.y).max()) * 1e-12 or 1e-12, none
+    return scale or float(np.abs(data.y).max()) * 1e-12 or 1e-12, none, 1.0
 
 
 def _with_common(
     both: Array, m: Array, data: _Data, group: NDArray[np.intp], consistency: float
-) -> tuple[float, Array, float] | None:
-    """(k, common errors, log of the determinant of the covariance); None where scans have too few points to tell."""
+) -> tuple[float, Array, float, float] | None:
+    """What `_noise` returns and the log of the covariance's determinant; None where scans have too few points."""
     projected = _whiten(both, data.sigma, m, group, only_inside=True)
     length = np.sqrt(((both[:, :-1] / data.sigma[:, None]) ** 2).sum(axis=0))
-    *_, rank, inner = _solve(projected[:, :-1], projected[:, -1], length)
+    *_, rank, inner = _solve(*_split(projected), length)
     inner_dof = len(both) - int(group.max() + 1) - rank
     if inner_dof < (1 if data.quoted else _MIN_WITHIN):
         return None
@@ -328,13 +339,14 @@ def _with_common(
     def excess(scatter: float) -> float:
         """chi2 between scans above its degrees of freedom."""
         white = _whiten(both, sigma, scatter * m, group)
-        *_, rank, chi2 = _solve(white[:, :-1], white[:, -1])
+        *_, rank, chi2 = _solve(*_split(white))
         return (chi2 - inner / scale**2) - (len(both) - rank - inner_dof)
 
     relative = both[:, -1] / np.where(m == 0, 1.0, m)
     shared = m * _root(excess, float(np.sqrt(np.mean(relative**2))) or 1.0)
     norm = np.bincount(group, (shared / sigma) ** 2)
-    return scale, shared, float(np.log1p(norm).sum() + 2 * np.log(sigma).sum())
+    between = len(both) - _solve(*_split(both / sigma[:, None]))[2] - inner_dof
+    return scale, shared, math.sqrt(few(between + 1)), float(np.log1p(norm).sum() + 2 * np.log(sigma).sum())
 
 
 def _scale(chi2: float, dof: int, data: _Data) -> float:

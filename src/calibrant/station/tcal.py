@@ -228,7 +228,7 @@ def _joint(data: TcalData, bins: _Bins, loss: Loss, limit: float) -> tuple[Robus
 
 
 def typical(value: Array, index: NDArray[np.intp]) -> Array:
-    """The median of its bin for each point: errors go with it, so that weights do not depend on how a point came out."""
+    """The median of its bin for each point: with errors scaled by it, weights do not depend on how a point came out."""
     return np.array([np.median(value[index == b]) for b in range(int(index.max()) + 1)])[index]
 
 

@@ -26,12 +26,15 @@ def rollback(
 
     Raises FormatError, DataError or ParameterError before anything is sent, ServerError with the telescope's state.
     """
-    from calibrant.allsky import publish
+    from calibrant.allsky import backup as backups
+    from calibrant.allsky import publish, upload_plan
     from calibrant.allsky.api import Telescope
     from calibrant.allsky.secrets import password
 
     with Telescope(api, timeout) as telescope:
-        plan = publish.plan_rollback(publish.read_live(telescope), file or publish.newest_backup(telescope.url), force)
+        plan = upload_plan.plan_rollback(
+            upload_plan.read_live(telescope), file or backups.newest_backup(telescope.url), force
+        )
         if dry_run:
             return publish.Published(plan, "dry run")
-        return publish.publish(telescope, plan, password(telescope.url), reason="rollback")
+        return publish.publish(telescope, plan, lambda: password(telescope.url), reason="rollback")

@@ -29,14 +29,15 @@ def upload(
 
     Raises FormatError, DataError or ParameterError before anything is sent, ServerError with the telescope's state.
     """
-    from calibrant.allsky import publish
+    from calibrant.allsky import publish, upload_plan
     from calibrant.allsky.api import Telescope
+    from calibrant.allsky.backup import telescope_of
     from calibrant.allsky.gainsfile import read_gains
     from calibrant.allsky.secrets import password
 
     new = read_gains(gains)
     with Telescope(api, timeout) as telescope:
-        plan = publish.plan_upload(publish.read_live(telescope), new, positions, force, publish.telescope_of(gains))
+        plan = upload_plan.plan_upload(upload_plan.read_live(telescope), new, positions, force, telescope_of(gains))
         if dry_run:
             return publish.Published(plan, "dry run")
-        return publish.publish(telescope, plan, password(telescope.url), backup)
+        return publish.publish(telescope, plan, lambda: password(telescope.url), backup)
