@@ -127,7 +127,24 @@ def stream(path: str) -> str:
     return f"{sum(1 for _ in records(path))} records"
 
 
-JOBS: dict[str, Callable[[str], str]] = {"read bytes": read_bytes, "read_log": parse, "all records": stream}
+def reduce(path: str) -> str:
+    """What `calibrant station onoff` does before it prints: parse, recompute every scan, compare with VAL."""
+    from calibrant.station.agreement import agreement
+    from calibrant.station.fslog import read_log
+    from calibrant.station.points import build_points
+
+    log = read_log(path, progress=False)
+    points, _ = build_points([log])
+    found = agreement(log.scans, 1e-3)
+    return f"{len(points)} points, {found.rows} VAL rows compared"
+
+
+JOBS: dict[str, Callable[[str], str]] = {
+    "read bytes": read_bytes,
+    "read_log": parse,
+    "reduced": reduce,
+    "all records": stream,
+}
 """Each gets the path of the log and says what it found."""
 
 

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from calibrant.allsky.api import Telescope
 from calibrant.simulation.tart_api import GENERATIONS, FakeTelescope, serve
 
-PASSWORD = "correct horse"
+sys.path.insert(0, str(Path(__file__).parent))
 
+import fabricated_array as made
 
-def _fabricated() -> ModuleType:
-    """tests/allsky/fabricated.py, which importlib mode does not find by name."""
-    spec = importlib.util.spec_from_file_location("allsky_fabricated", Path(__file__).with_name("fabricated.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def array() -> ModuleType:
-    """The fabricated array: content(), gains_file(), turned(), POSITIONS, SOURCES, TIMES."""
-    return _fabricated()
+PASSWORD = made.PASSWORD
 
 
 @pytest.fixture(params=GENERATIONS)
-def both(request: pytest.FixtureRequest, array: ModuleType) -> FakeTelescope:
+def both(request: pytest.FixtureRequest) -> FakeTelescope:
     """A simulated telescope, once of each generation."""
-    return FakeTelescope(array.content(), request.param, PASSWORD)
+    return FakeTelescope(made.content(), request.param, PASSWORD)
 
 
 @pytest.fixture
-def telescope(array: ModuleType) -> FakeTelescope:
+def telescope() -> FakeTelescope:
     """A simulated telescope of the new generation."""
-    return FakeTelescope(array.content(), "fastapi", PASSWORD)
+    return FakeTelescope(made.content(), "fastapi", PASSWORD)
 
 
 @pytest.fixture

@@ -67,24 +67,17 @@ def test_every_parameter_has_a_sentence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_verb_is_described_with_an_example_that_parses(name: str) -> None:
+def test_verb_is_described_with_examples_that_parse(name: str) -> None:
     verb = verbs.load(verbs.VERBS[name])
-    text, example = command_line_example(name)
+    text, lines = verbs.describe(verb)
     assert text.split("\n\n")[0].endswith("."), "the first paragraph is the sentence shown by --help"
-    context = command.build(name.split()[-1], verb).make_context(name, example)
-    given = {key: value for key, value in context.params.items() if key not in ("json_", "debug_")}
-    assert command._values(items(name), given)
-
-
-def command_line_example(name: str) -> tuple[str, list[str]]:
-    """The docstring's text and the words of its example command, without `calibrant NAME`."""
-    text, lines = verbs.describe(verbs.load(verbs.VERBS[name]))
-    assert lines, f"the docstring of {name} has no `Example:` section"
-    assert len(lines) == 1, f"the example of {name} is one command on one line"
-    words = shlex.split(lines[0])
     call = ["calibrant", *name.split()]
-    assert words[: len(call)] == call
-    return text, words[len(call) :]
+    own = [words for words in map(shlex.split, lines) if words[: len(call)] == call]
+    assert own, f"no example of {name} calls it"
+    for words in own:
+        context = command.build(name.split()[-1], verb).make_context(name, words[len(call) :])
+        given = {key: value for key, value in context.params.items() if key not in ("json_", "debug_")}
+        assert command._values(items(name), given)
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -102,7 +95,7 @@ def test_result_speaks_and_is_plain_data(name: str) -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", [name for name in VERBS if " " not in name])
 def test_names_and_defaults_are_casas(casa_signatures: dict[str, dict[str, Any]], name: str) -> None:
     if name not in casa_signatures:
         pytest.skip(f"CASA has no {name}")

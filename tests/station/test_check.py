@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +141,10 @@ def test_kinds_by_name_and_content(tmp_path: Path) -> None:
     assert kind("b", "* c\n\nRange 1 2\n") == "rxg"
     assert kind("c", "! x\nGAIN ST ELEV DPFU=1 POLY=1 /\n") == "antab"
     assert kind("d", "* c\n3c48 c 400 26000 2.4 -0.5 0.1 1.0 gauss 100 1.0\n") == "flux"
+    # The content counts more than the name.
+    assert kind("g.ctl", "! x\n BAND = '90cm'\nSC       GAIN ALTAZ   DPFU =  0.093, 0.092 POLY=  1.000 /\n") == "antab"
+    assert kind("x.rxg.txt", "fixed 8080\n2019 0 199\n") == "rxg"
+    assert kind("h.rxg", "junk\n2016.067.16:04:46.23;Log Opened\n") == "log"
     assert kind("e", "INITPLLP -1 INITPLLP -2 85 500 600\n0 10 360\n") == "aquir"
     with pytest.raises(CalibrantError, match="--kind"):
         kind("f", "hello world\n")
@@ -151,3 +156,51 @@ def test_files_of_the_field_system(shared: Path) -> None:
     result = check([str(folder), str(folder / "flux.ctl"), str(folder / "ctlpo.ctl")])
     assert [file.kind for file in result.files] == ["rxg", "rxg", "flux", "aquir"]
     assert result.exit_code == 0
+
+
+def test_packed_files(tmp_path: Path) -> None:
+    text = (
+        "GAIN ST ELEV DPFU=0.1,0.1 FREQ=8000,9000 POLY=1.0 /\nTSYS ST FT=1.0 TIMEOFF=0\nINDEX='R1','L1' /\n"
+        "010 10:00.00 50.0 51.0\n/\n"
+    )
+    (tmp_path / "x.antab").write_text(text)
+    (tmp_path / "y.antab.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "z.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "cut.antab.gz").write_bytes(gzip.compress(text.encode())[:-8])
+    plain, packed, unnamed, cut = check(sorted(str(path) for path in tmp_path.glob("*")), fix=True).files[1:] + (
+        check([str(tmp_path / "cut.antab.gz")]).files
+    )
+    assert plain.kind == packed.kind == unnamed.kind == cut.kind == "antab"
+    assert plain.problems == packed.problems == unnamed.problems and not packed.refused
+    assert "damaged" in cut.refused
+    assert "Unpack it first" in check([str(tmp_path / "y.antab.gz")], fix=True, write=True).files[0].refused
+
+
+def test_procedures_of_an_aquir_file_are_looked_up(tmp_path: Path) -> None:
+    control, library = tmp_path / "a.ctl", tmp_path / "a.prc"
+    control.write_text(
+        "initp -1 postp -2 85 500 600\n0 10 360\ncasa 232327.9 584848 2000 prep 0 0 5 0 postp -2\n", encoding="ascii"
+    )
+    library.write_text("define  initp         x\nsy=rte_go aquir &\nenddef\ndefine  prep  x\nx\nenddef\n")
+    without, known = (check([str(control)], proc=proc).files[0].problems for proc in ([], [str(library)]))
+    assert [problem for problem in without if "Give the procedure library" in problem.fix]
+    assert not [problem for problem in known if "Give the procedure library" in problem.fix]
+    library.write_text("define  initp         x\nsetup\nenddef\ndefine  prep  x\nx\nenddef\n")
+    assert "rte_go" in check([str(control)], proc=[str(library)]).summary()
+    with pytest.raises(CalibrantError, match=r"no\.prc"):
+        check([str(control)], proc=[str(tmp_path / "no.prc")])
+
+
+@pytest.mark.real_data
+def test_every_real_file_is_known_for_what_it_is(shared: Path) -> None:
+    data = shared / "data"
+    kinds = {
+        "antab/rsg12.antab.gz": "antab", "antab/vlba_gains.key": "antab", "fs_logs/r1722yg.log.gz": "log",
+        "rxg/fs_defaults/ctlpo.ctl.1950": "aquir", "rxg/vlbeer/feb06_ntl.rxg": "rxg",
+    }  # fmt: skip
+    result = check([str(data / name) for name in kinds])
+    assert [file.kind for file in result.files] == list(kinds.values())
+    assert [bool(file.refused) for file in result.files] == [False] * len(kinds)
+    for name in ("ctlpo.ctl", "ctlpo.ctl.1950", "ctlpo_no_det.ctl"):
+        folder = data / "rxg/fs_defaults"
+        assert check([str(folder / name)], proc=[str(folder / "point.prc")]).files[0].problems == ()

@@ -253,6 +253,7 @@ def test_site_and_done_scans_come_from_a_log(shared: Path, control: Path) -> Non
         ({"site": "nan,57,0"}, "site="),
         ({"site": "11,95,0"}, "latitude"),
         ({"site": "11,57,0", "start": "tomorrow"}, "start="),
+        ({"site": "11,57,0", "start": "18:00"}, "no date"),
         ({"site": "11,57,0", "hours": 0.0}, "hours="),
         ({"site": "11,57,0", "hours": 1000.0}, "hours="),
         ({"site": "11,57,0", "bin_width": 0.0}, "bin_width="),

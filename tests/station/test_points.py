@@ -194,9 +194,67 @@ def test_opacity_corrects_once_and_in_the_right_direction() -> None:
     np.testing.assert_allclose(plain["gain_corrected"], plain["gain"])
     np.testing.assert_allclose(corrected["gain"], plain["gain"])
     np.testing.assert_allclose(corrected["gain_corrected"], plain["gain"] / through)
-    np.testing.assert_allclose(corrected["tcal_k_corrected"], plain["tcal_k"] * through)
-    np.testing.assert_allclose(corrected["ratio_corrected"], plain["ratio"] * through)
-    assert (corrected["gain_corrected_err"] > corrected["gain_err"]).all()
+    # Tcal(K) trusts the gain, so its opacity is that of the SEFD, whatever the diode of the rxg is.
+    power = plain["sefd_jy"] * plain["dpfu"] * plain["curve_gain"]
+    by_gain = (273.0 + plain["tspill_k"] + 40.0) / (273.0 + power)
+    np.testing.assert_allclose(power * by_gain, 40.0 + plain["tspill_k"] + 273.0 * (1 - by_gain))
+    np.testing.assert_allclose(corrected["tcal_k_corrected"], plain["tcal_k"] * by_gain)
+    np.testing.assert_allclose(corrected["ratio_corrected"], plain["ratio"] * by_gain)
+    gnplt, _ = build_points(
+        [log_of([scan_of()])], receivers(flag=" opacity_corrected"), opacity=Opacity(like_gnplt=True)
+    )
+    np.testing.assert_allclose(gnplt["gain_corrected"], plain["gain"] / through)
+    np.testing.assert_allclose(gnplt["tcal_k_corrected"], plain["tcal_k"] * through)
+
+
+def test_corrected_tcal_does_not_depend_on_the_diode_of_the_rxg() -> None:
+    found = []
+    for tcal in ("27.44", "20.00"):
+        text = RXG.format(trec=40.0, flag=" opacity_corrected").replace("lcp 22200 27.44", f"lcp 22200 {tcal}")
+        points, _ = build_points([log_of([scan_of()])], Receivers([parse(text, "k.rxg")]))
+        found.append((points["tcal_k_corrected"][0], points["gain_corrected"][0]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
+    assert found[0][1] != pytest.approx(found[1][1], rel=0.01)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_errors_of_what_is_corrected_are_those_of_its_parts(continuous: bool) -> None:
+    """Counts disturbed at random: Tcal(Jy), Tsys and SEFD share their noise, the errors take it into account."""
+    rng = np.random.default_rng(5)
+    count, sky, diode, source, zero = 4000, 7500.0, 1450.0, 900.0, 1000.0
+    f, s = sky + zero + 5 * rng.standard_normal(count), sky + zero + source + 5 * rng.standard_normal(count)
+    g = sky + zero + diode + 5 * rng.standard_normal(count)
+    v = (f + g) / 2 if continuous else f
+    tsys, sefd, tcal_jy = (v - zero) * 27.44 / (g - f), (v - zero) * 16.4 / (s - f), (g - f) * 16.4 / (s - f)
+    columns = Points.empty(count).columns | {
+        "lo_mhz": np.full(count, 21964.0), "freq_mhz": np.full(count, 22213.0), "pol": np.full(count, "l"),
+        "elevation_deg": np.full(count, 46.0), "airmass": np.full(count, 1.39),
+        "continuous": np.full(count, continuous),
+        "apr_tcal_k": np.full(count, 27.44), "tsys_k": tsys, "sefd_jy": sefd, "tcal_jy": tcal_jy,
+    }  # fmt: skip
+    columns |= {f"{name}_err": np.full(count, columns[name].std()) for name in ("tsys_k", "sefd_jy", "tcal_jy")}
+    points = Points(columns)
+    for like_gnplt in (False, True):
+        made = points.derived(receivers(flag=" opacity_corrected"), Opacity(like_gnplt=like_gnplt))
+        for name in ("gain_corrected", "tcal_k_corrected", "ratio_corrected", "opacity_zenith"):
+            assert np.median(made[f"{name}_err"]) == pytest.approx(made[name].std(), rel=0.05), (name, like_gnplt)
+
+
+def test_half_the_diode_is_no_receiver_temperature() -> None:
+    """Under continuous calibration Tsys is the mean with the diode on and off."""
+    scan = scan_of()
+    scan.continuous = True
+    (switched, _), (continuous, _) = build_points([log_of([scan_of()])], receivers()), build_points(
+        [log_of([scan])], receivers()
+    )
+    assert continuous["continuous"].all() and not switched["continuous"].any()
+    assert continuous["tsys_k"][0] == pytest.approx(switched["tsys_k"][0] + 27.44 / 2)
+    for name in ("tsys_minus_tspill_k", "transmission", "opacity_zenith"):
+        assert continuous[name][0] == pytest.approx(switched[name][0]), name
+    both = [one.derived(receivers(flag=" opacity_corrected")) for one in (switched, continuous)]
+    assert both[0]["tcal_k_corrected"][0] == pytest.approx(both[1]["tcal_k_corrected"][0])
+    gnplt = continuous.derived(receivers(), Opacity(like_gnplt=True))
+    assert gnplt["tsys_minus_tspill_k"][0] == pytest.approx(gnplt["tsys_scaled_k"][0] - gnplt["tspill_k"][0])
 
 
 @pytest.mark.parametrize(

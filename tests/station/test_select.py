@@ -8,7 +8,7 @@ from fabricated_points import START, points
 
 from calibrant.errors import ParameterError, SelectionError
 from calibrant.station.points import Points
-from calibrant.station.select import select
+from calibrant.station.select import moment, select
 
 
 @pytest.fixture
@@ -92,3 +92,10 @@ def test_what_cannot_be_read_is_explained(table: Points, chosen: dict[str, str],
 def test_unknown_quantity_names_the_nearest(table: Points) -> None:
     with pytest.raises(ParameterError, match="elevation"):
         select(table, where="elevatoin>3")
+
+
+def test_a_moment_keeps_its_zone() -> None:
+    assert moment("2026-11-21T18:00")[0] == moment("2026.325.18:00")[0] == moment("2026-11-21T19:00+01:00")[0]
+    assert moment("18:30Z") == (66600.0, 60.0, False)
+    with pytest.raises(SelectionError, match="start='x': found 'x'"):
+        moment("x", "start='x'")

@@ -13,6 +13,8 @@ import pytest
 
 from calibrant.errors import ExistsError, ParameterError, SelectionError
 from calibrant.station.fslog import read_log, records
+from calibrant.station.onoff_errors import sig_is_old
+from calibrant.station.points import build_points
 from calibrant.station.records import OnOffScan, ScanStart, TotalPower
 from calibrant.station.rxg import read_rxg
 from calibrant.station.simulate import Options, make_truth, simulate_log
@@ -92,6 +94,28 @@ def test_results_follow_from_the_printed_levels(tmp_path: Path, options: Options
         assert scan.status == "complete" and len(scan.printed) == len(scan.apriori) == len(scan.sigma) == 6
         for detector in scan.printed:
             check_against_levels(scan, detector)
+
+
+@pytest.mark.parametrize(
+    ("options", "old"),
+    [
+        (replace(SHORT, rack="dbbc"), False), (replace(SHORT, rack="vc"), True), (replace(SHORT, form="old"), True),
+        (replace(SHORT, rack="dbbc3", mode="continuous"), False), (replace(SHORT, rack="vc", mode="none"), True),
+        (replace(SHORT, rack="vc", repetitions=1), True), (replace(SHORT, rack="vc", repetitions=4), True),
+    ],
+)  # fmt: skip
+def test_sig_has_the_form_of_its_release_and_is_repeated(tmp_path: Path, options: Options, old: bool) -> None:
+    log = read_log(simulate_log(tmp_path, options).log)
+    assert sig_is_old(log.site.release) == old
+    points, _ = build_points([log], errors="fs")
+    fine = 0.01 if options.form == "old" else 0.0001
+    for name, last in (("sefd_jy", 0.1), ("tcal_jy", 0.001), ("tsys_k", 0.01), ("compression", fine)):
+        ours, printed = points[f"{name}_err"], points[f"fs_{name}_err"]
+        known = np.isfinite(ours)
+        assert (known | points["no_diode"]).all()
+        # Levels are printed with one decimal: their scatter is off by up to that.
+        np.testing.assert_allclose(ours[known], printed[known], rtol=0.12, atol=1.5 * last)
+        assert ours[known].sum() == pytest.approx(printed[known].sum(), rel=0.02, abs=known.sum() * last / 4), name
 
 
 def check_against_levels(scan: OnOffScan, detector: str) -> None:

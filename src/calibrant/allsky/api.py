@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 from calibrant.errors import ParameterError, ServerError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 TIMEOUT_S = 15.0
@@ -45,7 +48,10 @@ class Server:
         self._secrets: set[str] = set()
         # A proxy of the environment is not asked for servers on this machine.
         self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout_s), trust_env=not self.is_local, headers={"Accept": "application/json"}
+            timeout=httpx.Timeout(timeout_s),
+            trust_env=not self.is_local,
+            verify=_certificates(),
+            headers={"Accept": "application/json"},
         )
         self.timeout_s = timeout_s
 
@@ -173,7 +179,7 @@ class Telescope(Server):
         """[[e, n, u], ...], metres."""
         found = self.get("imaging/antenna_positions")
         found = found.get("antenna_positions", found) if isinstance(found, dict) else found
-        if not isinstance(found, list) or not all(isinstance(place, list) and len(place) == 3 for place in found):
+        if not isinstance(found, list) or not all(_is_place(place) for place in found):
             raise self._odd("imaging/antenna_positions", found, "[[e, n, u], ...]")
         return found
 
@@ -189,9 +195,10 @@ class Telescope(Server):
         found = self.get("imaging/vis")
         if found in ([], {}, None):
             return {"data": []}
-        if not isinstance(found, dict) or not isinstance(found.get("data"), list):
+        rows = found.get("data") if isinstance(found, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and {"i", "j"} <= row.keys() for row in rows):
             raise self._odd("imaging/vis", found, '{"data": [{"i", "j", "re", "im"}, ...], "timestamp"}')
-        return found
+        return dict(found)
 
     def timestamp(self) -> str:
         """Time of the latest visibilities; empty where there are none."""
@@ -327,6 +334,18 @@ class Catalogue(Server):
                 f"GET {self.address('catalog')}: answered {shown}, expected [{{name, az, el, r}}, ...]", 200
             )
         return found
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(one, int | float) for one in value)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once a process: it takes longer than a call."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _refused(found: Any) -> bool:

@@ -49,6 +49,14 @@ def write_backup(live: Live, path: str, reason: str) -> str:
     return stem
 
 
+def mark_undone(path: str) -> None:
+    """Say in a backup that its upload was undone: what it holds is still there, and `newest_backup` passes it by."""
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    content["backup"]["before"] = "an upload that was undone"
+    write_json(path, content, overwrite=True)
+
+
 def _slug(url: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", url.partition("://")[2]).strip("-")
 
@@ -60,7 +68,7 @@ def newest_backup(url: str, folder: str = ".") -> str:
         if name.startswith(f"{BACKUP_PREFIX}-{_slug(url)}-") and name.endswith(".json"):
             path = os.path.join(folder, name)
             about = about_backup(path)
-            # What a rollback replaced is left out, so that a second rollback does not put it back.
+            # What a rollback replaced is left out, so that a second rollback does not put it back; see mark_undone.
             if about.get("before") == "upload":
                 found.append((str(about.get("time", "")), path))
     if not found:

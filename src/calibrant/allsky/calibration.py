@@ -1,42 +1,44 @@
 """From measured visibilities to gains, phases, fluxes and orientation, with what speaks for and against them.
 
-The steps: choose antennas and sources; solve from many random starts; take the best and refine it jointly; fit the
-rotation where three or more sources were found, or scan all orientations where asked or where the sky does not fit;
-take dead antennas out; then judge by what was not used (`heldout`) and by a sky that is not there.
+The steps: choose antennas and sources; solve from many random starts, take the best and refine it jointly, leave dead
+antennas out and fit the rotation where three or more sources were found (`problem`); scan all orientations where asked
+or where the sky does not fit (`scan`); judge by what was not used and by a sky that is not there (`evidence`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.allsky import solver
-from calibrant.allsky.sky import chosen_sources, shuffled
+from calibrant.allsky.evidence import PARTITIONS, held_out, null_power
+from calibrant.allsky.problem import (
+    FOUND_SIGMA,
+    ORIENTABLE,
+    SMALLEST,
+    WEAK_SHARE,
+    Attempt,
+    Problem,
+    detection_errors,
+    flux_errors,
+    gamma_errors,
+    residual_variance,
+    solve,
+)
+from calibrant.allsky.scan import scan_orientations
+from calibrant.allsky.sky import chosen_sources
 from calibrant.allsky.snapshots import CalibrationData, Source
-from calibrant.allsky.solver import Field, Refined, Solution
-from calibrant.allsky.steering import steering, turned
-from calibrant.errors import DataError, ParameterError, SolveError
+from calibrant.allsky.steering import turned
+from calibrant.allsky.threads import one_thread
+from calibrant.errors import DataError, ParameterError
 
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
 STARTS = 16
-ROUNDS = 30
-FOLDS = 5
-PARTITIONS = 3
-NULL_SKIES = 2
-AGREE = 1e-3
-"""Starts agree where their unexplained power is within this share of the whole."""
-FOUND_SIGMA = 5.0
-ORIENTABLE = 3
-"""Sources needed before a rotation can be told from antenna phases."""
-TELLING_DEG = 1.0
-"""A rotation with a larger error than this is held."""
-DEAD_SHARE, WEAK_SHARE, DEAD_SIGMA = 0.05, 0.35, 5.0
-SCAN_STEP_DEG = 3.0
 SCAN_BELOW = 0.5
 """Held-out power below which `auto` looks for another orientation."""
 NOISE = 0.0015
@@ -104,6 +106,9 @@ class Calibration:
     rival_power: float = float("nan")
     """The best explained power of another orientation, where all were scanned."""
     notes: tuple[str, ...] = ()
+    degrees: int = 0
+    """Real data less unknowns."""
+    unknowns: int = 0
 
     @property
     def positions(self) -> Real:
@@ -143,22 +148,45 @@ def calibrate(
     present = _present(data, ignore)
     chosen = chosen_sources(data, sources, elevation_deg)
     problem = Problem(data, chosen, data.positions, present, _reference(reference, present, notes))
+    with one_thread():
+        oriented = _oriented(problem, orientation, starts, seed, notes)
+        _say_reference(problem.reference, oriented.attempt.problem.reference, notes)
+        return _gathered(oriented, noise, seed, ignore, notes)
+
+
+@dataclass(frozen=True)
+class _Oriented:
+    """A solution and the orientation at which the positions were taken for it."""
+
+    attempt: Attempt
+    scanned: bool = False
+    mirror: bool = False
+    degrees: float = 0.0
+    rival: float = float("nan")
+
+
+def _oriented(problem: Problem, orientation: str, starts: int, seed: int, notes: list[str]) -> _Oriented:
+    """The problem solved in the positions' own orientation, or in the best of all."""
     if orientation == "scan":
-        problem, mirror, offset, rival = scan_orientations(problem, seed)
-        attempt = solve(problem, starts, seed, fit_rotation=True)
-    else:
-        mirror, offset, rival = False, 0.0, np.nan
-        attempt = solve(problem, starts, seed, fit_rotation=orientation != "hold")
-        poor = attempt.power < 0.9 and held_out(attempt, 1) < SCAN_BELOW
-        if orientation == "auto" and poor and len({source.name for known in chosen for source in known}) >= ORIENTABLE:
-            scanned, mirror_found, offset_found, rival_found = scan_orientations(problem, seed)
-            other = solve(scanned, starts, seed, fit_rotation=True)
-            if other.power > attempt.power and held_out(other, 1) > held_out(attempt, 1):
-                problem, attempt, mirror, offset, rival = scanned, other, mirror_found, offset_found, rival_found
-                notes.append("the sky did not fit the positions as they are; all orientations were tried")
-            else:
-                notes.append("the sky does not fit the positions in any orientation")
-    return _gathered(attempt, mirror, offset, rival, orientation, noise, seed, ignore, notes)
+        return _scanned(problem, starts, seed)
+    attempt = solve(problem, starts, seed, fit_rotation=orientation != "hold")
+    names = {source.name for known in problem.sources for source in known}
+    poor = attempt.power < 0.9 and held_out(attempt, 1) < SCAN_BELOW
+    if orientation != "auto" or not poor or len(names) < ORIENTABLE:
+        return _Oriented(attempt)
+    other = _scanned(problem, starts, seed)
+    if other.attempt.power > attempt.power and held_out(other.attempt, 1) > held_out(attempt, 1):
+        notes.append("The sky did not fit the positions as they are; all orientations were tried.")
+        return other
+    notes.append("The sky does not fit the positions in any orientation.")
+    return _Oriented(attempt)
+
+
+def _scanned(problem: Problem, starts: int, seed: int) -> _Oriented:
+    best = scan_orientations(problem, seed)
+    return _Oriented(
+        solve(best.problem, starts, seed, fit_rotation=True), True, best.mirror, best.degrees, best.rival
+    )
 
 
 def _present(data: CalibrationData, ignore: Sequence[int]) -> NDArray[np.bool_]:
@@ -170,8 +198,8 @@ def _present(data: CalibrationData, ignore: Sequence[int]) -> NDArray[np.bool_]:
     for snapshot in data.snapshots:
         present[snapshot.antenna1] = present[snapshot.antenna2] = True
     present[list(ignore)] = False
-    if present.sum() < 4:
-        raise DataError(f"{data.path}: {present.sum()} antennas have visibilities and are not ignored; 4 are needed")
+    if present.sum() < SMALLEST:
+        raise DataError(f"{data.path}: {present.sum()} antennas have visibilities and are not ignored; {SMALLEST} are needed")
     return present
 
 
@@ -181,47 +209,43 @@ def _reference(wanted: int, use: NDArray[np.bool_], notes: list[str]) -> int:
     if use[wanted]:
         return wanted
     other = int(np.flatnonzero(use)[0])
-    notes.append(f"antenna {wanted} has no signal; antenna {other} is the reference in its place")
+    _say_reference(wanted, other, notes)
     return other
 
 
-def _gathered(
-    attempt: Attempt,
-    mirror: bool,
-    offset: float,
-    rival: float,
-    orientation: str,
-    noise: float,
-    seed: int,
-    ignore: Sequence[int],
-    notes: list[str],
-) -> Calibration:
+def _say_reference(wanted: int, taken: int, notes: list[str]) -> None:
+    if taken != wanted:
+        notes.append(f"Antenna {wanted} has no signal; antenna {taken} is the reference in its place.")
+
+
+def _gathered(oriented: _Oriented, noise: float, seed: int, ignore: Sequence[int], notes: list[str]) -> Calibration:
+    attempt = oriented.attempt
     problem, refined = attempt.problem, attempt.refined
-    solution = refined.solution
-    degrees = max(refined.degrees, 1)
-    turn_err = float(np.sqrt(max(residual_variance(attempt) * refined.covariance[-1, -1], 0.0))) if attempt.rotated else np.nan
-    scanned = orientation == "scan" or offset or mirror
+    solution, variance = refined.solution, residual_variance(attempt)
+    turn_err = float(np.sqrt(max(variance * refined.covariance[-1, -1], 0.0))) if attempt.rotated else np.nan
     return Calibration(
         data=problem.data,
         gamma=np.where(problem.use, solution.gamma, 0.0),
         antennas=_antennas(attempt, ignore),
         sources=_found(attempt),
         reference=problem.reference,
-        rotation_deg=(offset + solution.rotation_deg + 180) % 360 - 180,
+        rotation_deg=(oriented.degrees + solution.rotation_deg + 180) % 360 - 180,
         rotation_err_deg=turn_err,
-        rotation_state=("scanned, then " if scanned else "") + attempt.why,
-        mirror=mirror,
+        rotation_state=("scanned, then " if oriented.scanned else "") + attempt.why,
+        mirror=oriented.mirror,
         power=attempt.power,
         held_out_power=held_out(attempt, PARTITIONS),
         null_power=null_power(attempt, seed),
-        chi2=solution.cost / degrees / noise**2,
+        chi2=variance / noise**2,
         noise=noise,
-        scatter=float(np.sqrt(solution.cost / degrees)),
+        scatter=float(np.sqrt(variance)),
         agreement=attempt.agreement,
         starts=attempt.starts,
         model=_model(attempt),
-        rival_power=rival,
+        rival_power=oriented.rival,
         notes=tuple(notes),
+        degrees=refined.degrees,
+        unknowns=len(refined.covariance),
     )
 
 
@@ -249,14 +273,14 @@ def _antennas(attempt: Attempt, ignore: Sequence[int]) -> tuple[Antenna, ...]:
 
 def _found(attempt: Attempt) -> tuple[FoundSource, ...]:
     result = []
-    errors = flux_errors(attempt)
-    for number, (known, fluxes, error) in enumerate(
-        zip(attempt.problem.sources, attempt.refined.solution.fluxes, errors, strict=True), 1
+    fluxes, known = attempt.refined.solution.fluxes, attempt.problem.sources
+    for number, (sky, flux, full, fixed) in enumerate(
+        zip(known, fluxes, flux_errors(attempt), detection_errors(attempt), strict=True), 1
     ):
-        for source, flux, sigma in zip(known, fluxes, error, strict=True):
-            state = "found" if flux > FOUND_SIGMA * sigma else "silent"
+        for k, source in enumerate(sky):
+            state = "found" if flux[k] > FOUND_SIGMA * fixed[k] else "silent"
             place = (source.name, source.az_deg, source.el_deg, source.r_m)
-            result.append(FoundSource(number, *place, float(flux), float(sigma), state, source.given))
+            result.append(FoundSource(number, *place, float(flux[k]), float(full[k]), state, source.given))
     return tuple(result)
 
 

@@ -140,9 +140,22 @@ def _earlier(output: str, append: bool, overwrite: bool) -> dict[str, Any]:
     if not append:
         raise ExistsError(f"{output} exists; give another name, --append to go on with it, or --overwrite")
     content = _load(output)
-    if not isinstance(content, dict) or not {"info", "ant_pos", "data"} <= content.keys():
+    if not _is_calibration_file(content) or not isinstance(content.get("info"), dict) or "ant_pos" not in content:
         raise FormatError(f"{output}: is no calibration file (info, ant_pos, gains, data), so nothing can be appended")
-    return content
+    return dict(content)
+
+
+def _is_calibration_file(content: Any) -> bool:
+    """True where `data` is [[{"data": [...]}, [...]], ...]."""
+    entries = content.get("data") if isinstance(content, dict) else None
+    return isinstance(entries, list) and all(
+        isinstance(entry, list)
+        and len(entry) == 2
+        and isinstance(entry[0], dict)
+        and isinstance(entry[0].get("data"), list)
+        and isinstance(entry[1], list)
+        for entry in entries
+    )
 
 
 def _load(path: str) -> Any:
@@ -294,7 +307,7 @@ def _from_service(url: str, timeout_s: float) -> FindSources:
 
 def _from_file(path: str) -> FindSources:
     content = _load(path)
-    if isinstance(content, dict) and isinstance(content.get("data"), list):
+    if _is_calibration_file(content):
         timed = [(str(entry[0].get("timestamp") or ""), entry[1]) for entry in content["data"]]
         if timed:
             return lambda stamp, info: _nearest(timed, stamp, path)

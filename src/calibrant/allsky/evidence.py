@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.allsky import solver
-from calibrant.allsky.problem import ORIENTABLE, ROUNDS, Attempt, best_of_starts
+from calibrant.allsky.problem import ROUNDS, Attempt, best_of_starts
 from calibrant.allsky.sky import shuffled
 from calibrant.allsky.solver import Field, Solution
 from calibrant.allsky.steering import steering, turned
@@ -18,33 +18,41 @@ FOLDS = 5
 PARTITIONS = 3
 NULL_SKIES = 2
 NULL_STARTS = 8
+SHUFFLED = 2
+"""Sources, in different directions, that a shuffled sky needs."""
 
 
 def held_out(attempt: Attempt, partitions: int, seed: int = 7) -> float:
     """Explained power of baselines that were not used: 5-fold, averaged over several ways to divide them."""
-    problem, n = attempt.problem, len(attempt.problem.use)
-    i, j = np.triu_indices(n, 1)
-    fields, solution = problem.fields(), attempt.refined.solution
+    problem, solution = attempt.problem, attempt.refined.solution
+    keep = _folds(len(problem.use), partitions, seed)
+    here = attempt.fields
+    starts = np.repeat(solution.gamma[None], len(keep), axis=0)
+    fluxes = [np.repeat(flux[None], len(keep), axis=0) for flux in solution.fluxes]
+    gamma, fluxes, _ = solver.alternate([solver.masked(one, keep) for one in here], starts, fluxes, ROUNDS // 3)
     missed = 0.0
-    for partition in range(partitions):
-        fold = np.random.default_rng(seed + partition).permutation(len(i)) % FOLDS
-        for k in range(FOLDS):
-            keep = np.ones((n, n), dtype=bool)
-            keep[i[fold == k], j[fold == k]] = keep[j[fold == k], i[fold == k]] = False
-            missed += _missed(attempt, fields, solution, keep)
+    for k, used in enumerate(keep):
+        start = replace(solution, gamma=gamma[k], fluxes=tuple(flux[k] for flux in fluxes))
+        missed += _missed(attempt, here, start, used)
     return 1.0 - missed / partitions / attempt.measured
 
 
-def _missed(attempt: Attempt, fields: Sequence[Field], solution: Solution, keep: NDArray[np.bool_]) -> float:
-    """Unexplained power on the baselines left out, of a solution found from the others."""
+def _folds(antennas: int, partitions: int, seed: int) -> NDArray[np.bool_]:
+    """(fold, antenna, antenna), False for the fifth of the baselines that is left out; a pair in both orders."""
+    i, j = np.triu_indices(antennas, 1)
+    keep = np.ones((partitions, FOLDS, antennas, antennas), dtype=bool)
+    for partition in range(partitions):
+        fold = np.random.default_rng(seed + partition).permutation(len(i)) % FOLDS
+        keep[partition, fold, i, j] = keep[partition, fold, j, i] = False
+    return keep.reshape(-1, antennas, antennas)
+
+
+def _missed(attempt: Attempt, here: Sequence[Field], start: Solution, keep: NDArray[np.bool_]) -> float:
+    """Unexplained power on the baselines left out, of the solution from the others that is next to `start`."""
     problem = attempt.problem
+    fields = problem.fields() if attempt.rotated else here
     masked = [solver.masked(one, keep) for one in fields]
-    there = [solver.masked(one, keep) for one in problem.fields(solution.rotation_deg)]
-    gamma, fluxes, _ = solver.alternate(
-        there, solution.gamma[None], [flux[None] for flux in solution.fluxes], ROUNDS // 3
-    )
-    start = replace(solution, gamma=gamma[0], fluxes=tuple(flux[0] for flux in fluxes))
-    refined = problem.refine(masked if attempt.rotated else there, start, attempt.rotated, iterations=8).solution
+    refined = problem.refine(masked, start, attempt.rotated, iterations=8).solution
     missed = 0.0
     for one, flux, known in zip(fields, refined.fluxes, problem.sources, strict=True):
         u = steering(known, turned(problem.positions, refined.rotation_deg), problem.data.wavelength_m)
@@ -54,11 +62,14 @@ def _missed(attempt: Attempt, fields: Sequence[Field], solution: Solution, keep:
 
 
 def null_power(attempt: Attempt, seed: int) -> float:
-    """Held-out power of skies with every azimuth shuffled; the best of a few."""
-    if len({source.name for known in attempt.problem.sources for source in known}) < ORIENTABLE:
+    """Held-out power of skies with every azimuth shuffled; the best of a few. nan where the sky is one source.
+
+    One source fits in any direction, so a shuffled sky says nothing of it.
+    """
+    if attempt.found < SHUFFLED:
         return float("nan")
     results = []
     for k in range(NULL_SKIES):
         sky = replace(attempt.problem, sources=shuffled(attempt.problem.sources, seed + 100 + k))
-        results.append(held_out(best_of_starts(sky, 8, seed), 1))
+        results.append(held_out(best_of_starts(sky, NULL_STARTS, seed), 1))
     return max(results)

@@ -29,6 +29,10 @@ ORIENTABLE = 3
 TELLING_DEG = 1.0
 """A rotation with a larger error than this is held."""
 DEAD_SHARE, WEAK_SHARE, DEAD_SIGMA = 0.05, 0.35, 5.0
+LEFT_OUT = 3
+"""Rounds of leaving dead antennas out: one whose signal is noise can hide another."""
+SMALLEST = 4
+"""Antennas that an amplitude needs."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +97,23 @@ class Attempt:
 
     @property
     def found(self) -> int:
-        """Directions (of all snapshots together) with a flux well above its error."""
-        return sum(
-            int(np.sum(s > FOUND_SIGMA * e))
-            for s, e in zip(self.refined.solution.fluxes, detection_errors(self), strict=True)
-        )
+        """Different directions (a degree apart, of all snapshots together) with a flux well above its error."""
+        places = set()
+        for known, flux, error in zip(
+            self.problem.sources, self.refined.solution.fluxes, detection_errors(self), strict=True
+        ):
+            loud = flux > FOUND_SIGMA * error
+            places |= {(round(s.az_deg), round(s.el_deg)) for s, on in zip(known, loud, strict=True) if on}
+        return len(places)
 
 
 def solve(problem: Problem, starts: int, seed: int, fit_rotation: bool) -> Attempt:
     """Best of many starts, refined; without dead antennas; rotation fitted where the data can tell."""
     attempt = best_of_starts(problem, starts, seed)
-    dead = _dead(attempt)
-    if dead.any() and (problem.use & ~dead).sum() >= 4:
-        use = problem.use & ~dead
+    for _ in range(LEFT_OUT):
+        use = attempt.problem.use & ~_dead(attempt)
+        if use.sum() == attempt.problem.use.sum() or use.sum() < SMALLEST:
+            break
         reference = problem.reference if use[problem.reference] else int(np.flatnonzero(use)[0])
         attempt = best_of_starts(replace(problem, use=use, reference=reference), starts, seed)
     if not fit_rotation:
@@ -122,8 +130,9 @@ def solve(problem: Problem, starts: int, seed: int, fit_rotation: bool) -> Attem
 
 
 def best_of_starts(problem: Problem, starts: int, seed: int) -> Attempt:
+    """The cheapest of so many random starts (and one from the given sources alone), refined at a fixed rotation."""
     fields = problem.fields()
-    measured = float(sum((np.abs(one.v) ** 2).sum() / 2 for one in fields))
+    measured = problem.measured
     if measured == 0:
         raise SolveError(f"{problem.data.path}: every visibility is zero; is the correlator running?")
     gamma, fluxes = solver.random_starts(fields, starts, seed)

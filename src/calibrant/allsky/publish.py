@@ -8,6 +8,7 @@ with the positions that they belong to (`upload_plan`).
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from calibrant.allsky.api import Telescope
-from calibrant.allsky.backup import write_backup
+from calibrant.allsky.backup import mark_undone, write_backup
 from calibrant.allsky.upload_plan import SAME_GAIN, SAME_M, SAME_PHASE, Plan, Real, largest_shift, numbers, wrapped
-from calibrant.errors import CalibrantError, ServerError
+from calibrant.errors import CalibrantError, ExistsError, ServerError
 from calibrant.progress import say
 
 SETTLE_S = 2.0
@@ -142,40 +143,48 @@ def publish(
     password: Callable[[], str],
     backup: str = "",
     reason: str = "upload",
-    settle_s: float = SETTLE_S,
+    settle_s: float | None = None,
 ) -> Published:
-    """Back up, ask for the password, log in, send, read back; undo where what is read back is not what was sent.
+    """Log in, back up, send, read back; undo where what is read back is not what was sent.
 
     Ctrl-C before anything was sent leaves the telescope alone; afterwards it is put back. ServerError, with the state
     of the telescope and the name of the backup in its message, where the upload did not succeed.
     """
     if not plan.changed.any() and plan.positions is None:
         return Published(plan, "nothing to do")
-    if api.is_open_to_listeners:
-        plan.remarks.append("the password travelled unencrypted (http)")
+    if backup and os.path.exists(backup):
+        raise ExistsError(f"{backup} exists; backups are never written over: give another name")
     word = password()
-    path = write_backup(plan.live, backup, reason)
-    say(f"backup of what the telescope has: {path}")
-    begun = False
+    if api.is_open_to_listeners:
+        plan.remarks.append("the password travels unencrypted (http)")
+        say(f"note: {plan.remarks[-1]}")
+    settle_s = SETTLE_S if settle_s is None else settle_s
+    path = ""
     with _guarded() as guard:
         try:
+            # A refused login leaves no backup: the newest one stays that of the last upload.
             api.login(word)
-            begun = True
+            path = write_backup(plan.live, backup, reason)
+            say(f"backup of what the telescope has: {path}")
             _send(api, plan)
             _verify(api, plan.gain, plan.phase, plan.positions)
         except KeyboardInterrupt:
             guard.closed = True
-            if begun:
+            if path:
                 _restore(api, plan, path, "interrupted", settle_s)
-            return Published(plan, "restored" if begun else "unchanged", path, interrupted=True)
-        except (ServerError, Mismatch) as error:
+            return Published(plan, "restored" if path else "unchanged", path, interrupted=True)
+        except Exception as error:
             guard.closed = True
-            if not begun:
-                raise ServerError(f"{error}. Nothing was sent; the telescope is as it was", 0) from None
+            if not path and isinstance(error, ServerError):
+                raise ServerError(f"{error}. Nothing was sent; the telescope is as it was", error.status) from None
+            if not path:
+                raise
             if isinstance(error, ServerError) and error.status == 0 and _arrived(api, plan):
                 plan.remarks.append(f"an answer was lost ({error}), but everything reads back as sent")
                 return Published(plan, "uploaded", path)
             _restore(api, plan, path, str(error), settle_s)
+            if not isinstance(error, CalibrantError):
+                raise
             raise ServerError(
                 f"{error}. The telescope was put back as it was, and reads back so (backup: {path})",
                 getattr(error, "status", 0),
@@ -239,6 +248,7 @@ def _restore(api: Telescope, plan: Plan, backup: str, why: str, settle_s: float)
             _verify(api, gain, phase, positions)
             time.sleep(settle_s)
             _verify(api, gain, phase, positions)
+            mark_undone(backup)
             return
         except (ServerError, Mismatch) as error:
             trouble = error
@@ -260,4 +270,4 @@ def _guarded() -> Iterator[Guard]:
         yield guard
     finally:
         for name, handler in before.items():
-            signal.signal(name, handler)
+            signal.signal(name, signal.SIG_DFL if handler is None else handler)

@@ -62,7 +62,8 @@ def _tried(
     for part in _parts(problem, len(angles), starts):
         fields = _side_by_side(problem, angles[part], mirrors[part], starts)
         gamma, fluxes = solver.random_starts(fields, starts * len(angles[part]), seed)
-        cost[part] = solver.alternate(fields, gamma, fluxes, rounds)[2].reshape(-1, starts).min(axis=1)
+        single = gamma.astype(np.complex64), [flux.astype(np.float32) for flux in fluxes]
+        cost[part] = solver.alternate(fields, *single, rounds)[2].reshape(-1, starts).min(axis=1)
     return 1.0 - cost / problem.measured
 
 
@@ -73,12 +74,16 @@ def _parts(problem: Problem, number: int, starts: int) -> Iterator[slice]:
 
 
 def _side_by_side(problem: Problem, angles: Sequence[float], mirrors: Sequence[bool], starts: int) -> list[Field]:
-    """Fields whose u is (orientation and start, source, antenna)."""
+    """Fields whose u is (orientation and start, source, antenna), in single precision: the scan only compares."""
     there = [
         replace(problem, positions=turned(problem.data.positions, float(angle), bool(mirror))).fields()
         for angle, mirror in zip(angles, mirrors, strict=True)
     ]
     return [
-        replace(there[0][k], u=np.repeat(np.stack([fields[k].u for fields in there]), starts, axis=0))
-        for k in range(len(there[0]))
+        Field(
+            one.v.astype(np.complex64),
+            one.w.astype(np.float32),
+            np.repeat(np.stack([fields[k].u for fields in there]).astype(np.complex64), starts, axis=0),
+        )
+        for k, one in enumerate(there[0])
     ]

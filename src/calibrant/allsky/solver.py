@@ -23,6 +23,8 @@ Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 GAIN_STEPS = 3
 """StefCal steps between two solutions for the fluxes."""
+TINY = 1e-30
+"""Keeps quotients finite, in single precision too."""
 SWEEPS = 2
 """Rounds of coordinate descent for the fluxes, which start from the last ones."""
 
@@ -32,7 +34,7 @@ class Field:
     """One snapshot as the solver sees it: full matrices over antennas."""
 
     v: Complex
-    """(antenna, antenna), Hermitian, zero where there is no datum."""
+    """(antenna, antenna), Hermitian, zero where there is no datum; or (start, antenna, antenna), as w."""
     w: Real
     """(antenna, antenna), 1 where there is a datum to be used, symmetric, zero diagonal."""
     u: Complex
@@ -78,14 +80,14 @@ def make_field(
 
 
 def masked(field: Field, keep: NDArray[np.bool_]) -> Field:
-    """The field without the baselines where the symmetric matrix `keep` is False."""
+    """The field without the baselines where the symmetric matrix `keep` (or one for every start) is False."""
     return replace(field, v=field.v * keep, w=field.w * keep)
 
 
 def random_starts(fields: Sequence[Field], number: int, seed: int) -> tuple[Complex, list[Real]]:
     """Gains (start, antenna) of amplitude one and any phase, and any fluxes (start, source) of each field."""
     rng = np.random.default_rng(seed)
-    phases = rng.uniform(0, 2 * np.pi, (number, len(fields[0].v)))
+    phases = rng.uniform(0, 2 * np.pi, (number, fields[0].v.shape[-1]))
     return np.exp(1j * phases), [rng.exponential(1.0, (number, field.u.shape[-2])) for field in fields]
 
 
@@ -114,18 +116,18 @@ def _cost(field: Field, gamma: Complex, fluxes: Real) -> Real:
 
 def _gain_steps(fields: Sequence[Field], gamma: Complex, fluxes: Sequence[Real]) -> Complex:
     """StefCal, the model fixed: gamma_i = sum_j a_ij gamma_j / sum_j c_ij |gamma_j|^2; every other step averaged."""
-    a, c = np.zeros((len(gamma), *fields[0].v.shape), dtype=np.complex128), 0.0
+    a, c = np.zeros((len(gamma), *fields[0].v.shape[-2:]), dtype=gamma.dtype), 0.0
     for field, s in zip(fields, fluxes, strict=True):
         m = models(field.u, s)
         a = a + field.v * m.conj()
         c = c + field.w * np.abs(m) ** 2
     for step in range(GAIN_STEPS):
         weight = np.einsum("bij,bj->bi", c, np.abs(gamma) ** 2)
-        new = np.einsum("bij,bj->bi", a, gamma) / np.maximum(weight, 1e-300)
+        new = np.einsum("bij,bj->bi", a, gamma) / np.maximum(weight, TINY)
         new = np.where(weight > 0, new, gamma * (np.abs(c).sum(axis=2) > 0))
         gamma = (new + gamma) / 2 if step % 2 == 0 else new
     # Fluxes take the scale: gains of mean square one keep both well conditioned.
-    return np.asarray(gamma / np.sqrt(np.maximum(np.mean(np.abs(gamma) ** 2, axis=1, keepdims=True), 1e-300)))
+    return np.asarray(gamma / np.sqrt(np.maximum(np.mean(np.abs(gamma) ** 2, axis=1, keepdims=True), TINY)))
 
 
 def flux_equations(field: Field, gamma: Complex) -> tuple[Real, Real]:
@@ -134,22 +136,32 @@ def flux_equations(field: Field, gamma: Complex) -> tuple[Real, Real]:
     together = x @ x.conj().transpose(0, 2, 1)
     normal = np.abs(together) ** 2
     # All pairs of antennas are in |sum_i|^2; the diagonal and the baselines without data are taken out again.
-    absent_i, absent_j = np.nonzero(field.w == 0)
-    one = absent_i == absent_j
-    size = np.abs(x[:, :, absent_i[one]]) ** 2
+    size = np.abs(x) ** 2
     normal -= size @ size.transpose(0, 2, 1)
-    if not one.all():
-        pairs = x[:, :, absent_i[~one]] * x[:, :, absent_j[~one]].conj()
-        normal -= (pairs @ pairs.conj().transpose(0, 2, 1)).real
-    right = np.einsum("bsi,bsi->bs", x.conj(), (field.v[None] @ x.transpose(0, 2, 1)).transpose(0, 2, 1)).real
+    i, j, is_absent = _absent(field.w)
+    if i.size:
+        pairs = np.take_along_axis(x, i, axis=2) * np.take_along_axis(x, j, axis=2).conj() * is_absent
+        normal -= 2 * (pairs @ pairs.conj().transpose(0, 2, 1)).real
+    right = np.einsum("bsi,bsi->bs", x.conj(), (field.v @ x.transpose(0, 2, 1)).transpose(0, 2, 1)).real
     return normal / 2, right / 2
+
+
+def _absent(w: Real) -> tuple[NDArray[np.int64], NDArray[np.int64], Real]:
+    """Baselines i < j without data, each (start or 1, 1, baseline), and 1, or 0 for those that only fill a row up."""
+    some = w if w.ndim == 3 else w[None]
+    n = some.shape[-1]
+    upper = np.triu_indices(n, 1)
+    none = some[:, upper[0], upper[1]] == 0
+    order = np.argsort(~none, axis=1, kind="stable")[:, : int(none.sum(axis=1).max(initial=0))]
+    there = np.take_along_axis(none, order, axis=1).astype(w.dtype)
+    return upper[0][order][:, None, :], upper[1][order][:, None, :], there[:, None, :]
 
 
 def solve_fluxes(field: Field, gamma: Complex, start: Real, sweeps: int = SWEEPS) -> Real:
     """S >= 0 by coordinate descent from `start` (start, source)."""
     normal, right = flux_equations(field, gamma)
     s = start.copy()
-    diagonal = np.maximum(np.einsum("bss->bs", normal), 1e-300)
+    diagonal = np.maximum(np.einsum("bss->bs", normal), TINY)
     gradient = right - np.einsum("bst,bt->bs", normal, s)
     for _ in range(sweeps):
         for k in range(s.shape[1]):

@@ -112,7 +112,7 @@ def plan_upload(live: Live, gains: Gains, positions: bool = False, force: bool =
             raise DataError(f"{words}; give the right --api, or --force if it is the same one renamed")
         remarks.append(words)
     there = _positions_to_send(live, gains, positions, remarks)
-    return Plan(live, gains.gain, wrapped(gains.phase), there, gains.path, remarks)
+    return Plan(live, gains.gain, gains.phase, there, gains.path, remarks)
 
 
 def _check_values(gains: Gains, live: Live) -> None:
@@ -186,4 +186,4 @@ def plan_rollback(live: Live, path: str, force: bool = False) -> Plan:
     _check_values(gains, live)
     remarks = [f"backup of {about.get('time')}"]
     places = _positions_to_send(live, gains, gains.positions is not None, remarks)
-    return Plan(live, gains.gain, wrapped(gains.phase), places, path, remarks)
+    return Plan(live, gains.gain, gains.phase, places, path, remarks)

@@ -32,6 +32,7 @@ MODES = ("off", "diag", "raw", "vis", "vis_save", "cal", "rt_syn_img")
 FAULTS = ("error", "html", "slow", "die", "drop", "late", "refuse", "redirect")
 PREFIX = "/api/v1/"
 START_PATIENCE_S = 10.0
+TICK_S = 0.01
 
 Answer = tuple[int, Any]
 """Status and content: text goes out as it is, bytes as HTML, anything else as JSON."""
@@ -361,13 +362,31 @@ def serve(telescope: FakeTelescope, port: int = 0) -> Iterator[str]:
         import uvicorn
     except ModuleNotFoundError:
         raise ParameterError("the simulated telescope needs uvicorn: pip install uvicorn") from None
-    listening = socket.socket()
+    # Named as TCP, so that asyncio sends answers without delay.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
     config = uvicorn.Config(
         telescope, http="h11", ws="none", lifespan="off", loop="asyncio", log_config=None, log_level="critical"
     )
-    server = uvicorn.Server(config)
+
+    class Prompt(uvicorn.Server):
+        """Stops at once, whatever is under way: tests start many of these, and a fault is to look like death."""
+
+        async def main_loop(self) -> None:
+            while not await self.on_tick(0):
+                await asyncio.sleep(TICK_S)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for one in self.servers:
+                one.close()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            for task in list(self.server_state.tasks):
+                task.cancel()
+            await asyncio.sleep(TICK_S)
+
+    server = Prompt(config)
 
     def stop() -> None:
         server.should_exit = server.force_exit = True

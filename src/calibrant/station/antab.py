@@ -183,18 +183,9 @@ def read_antab(path: str) -> Antab:
 
 def read_text(path: str) -> str:
     """The text of an antab file (.gz too), line ends as they are. FormatError or DataError where it cannot be read."""
-    from calibrant.station.text import decode, read_bytes
+    from calibrant.station.text import decode, read_bytes, unpacked
 
-    data = read_bytes(path)
-    if data[:2] == b"\x1f\x8b":
-        import gzip
-        import zlib
-
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise FormatError(f"{path}: the gz file is damaged ({error}); fetch it again.") from error
-    return decode(data, path)
+    return decode(unpacked(read_bytes(path), path), path)
 
 
 def parse_antab(text: str) -> tuple[Antab, list[Problem], list[int]]:

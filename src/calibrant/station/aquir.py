@@ -142,6 +142,11 @@ def read_procedures(path: str | Path) -> dict[str, list[str]]:
     return {name: [line.strip() for line in body.splitlines()] for name, body in found}
 
 
+def procedures(paths: Sequence[str]) -> dict[str, list[str]] | None:
+    """The procedures of several libraries (the last one of a name counts); None where none is given."""
+    return {name: lines for path in paths for name, lines in read_procedures(path).items()} if paths else None
+
+
 class _Bad(Exception):
     """Ends the reading of one record."""
 

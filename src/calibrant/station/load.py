@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from calibrant.errors import DataError, ParameterError, SelectionError
+from calibrant.station.derived import Opacity
+from calibrant.station.records import NAN
 
 if TYPE_CHECKING:
     from calibrant.station.fluxctl import FluxTable
+    from calibrant.station.onoff import Errors
     from calibrant.station.points import Points
     from calibrant.station.records import FsLog, Skipped
     from calibrant.station.rxg import Receivers
@@ -30,6 +33,8 @@ class Loaded:
     sessions: list[Session]
     skipped: list[Skipped]
     """Lines not understood and scans that give no point, of all logs."""
+    opacity: Opacity = field(default_factory=Opacity)
+    """How the atmosphere was treated."""
 
     def replay(self) -> None:
         """Set what is deleted, and why, by the sessions as they stand."""
@@ -61,12 +66,14 @@ def load(
     session: str = "",
     errors: str = "mean",
     selection: dict[str, str] | None = None,
-    **options: object,
+    opacity: Opacity | None = None,
+    gain_tcal_k: float = NAN,
+    gain_at: tuple[float, float, float] | None = None,
 ) -> Loaded:
     """Read logs (each once, in order of time), join receivers and fluxes, replay the edits, select.
 
-    `options` go to `points.build_points` (opacity, gain source). Raises DataError where there is no log or no point,
-    SelectionError where the selection leaves none.
+    `opacity`, `gain_tcal_k` and `gain_at`: see `derived.derive`; `gain_at` takes the mean of what is selected and not
+    deleted. Raises DataError where there is no log or no point, SelectionError where the selection leaves none.
     """
     from calibrant.station.fslog import read_log
     from calibrant.station.points import build_points
@@ -74,14 +81,18 @@ def load(
     found = sorted((read_log(path) for path in distinct(logs)), key=lambda log: log.start)
     receivers = read_receivers(rxg)
     table = read_flux_table(flux)
-    points, unusable = build_points(found, receivers, table, errors=errors, **options)
+    points, unusable = build_points(
+        found, receivers, table, errors=cast("Errors", errors), opacity=opacity, gain_tcal_k=gain_tcal_k
+    )
     number_scans(points, found)
     skipped = [line for log in found for line in log.skipped] + unusable
     sessions = [] if session == "none" else _sessions([log.path for log in found], session)
-    loaded = Loaded(points, found, receivers, table, sessions, skipped)
+    loaded = Loaded(points, found, receivers, table, sessions, skipped, opacity or Opacity())
     loaded.replay()
     if selection and any(selection.values()):
         loaded.points = points.where(_select(points, selection))
+    if gain_at is not None:
+        loaded.points = loaded.points.derived(receivers, opacity, gain_at=gain_at)
     return loaded
 
 

@@ -10,9 +10,9 @@ apparent flux density of the source:
 These are the Field System's own formulas. Its SIG rows (`errors="fs"`) are the scatter between repetitions, drift
 included. The default, `errors="mean"`, are errors of the values themselves: see `onoff_errors`.
 
-SIG has had two forms. Logs of FS 9.11 show, for n levels of a state, their standard deviation / sqrt(n - 1), and
-0.33 counts for a single one (all SIG rows of two such stations agree to the last digit); today's sources, the
-standard deviation itself, and 0.0033 of the level.
+SIG has had two forms; `onoff_errors.sig_is_old` tells which a log has. Logs of FS 9.11 show, for n levels of a state,
+their standard deviation / sqrt(n - 1), and 0.33 counts for a single one (all SIG rows of two such stations agree to
+the last digit); today's sources, the standard deviation itself, and 0.0033 of the level.
 """
 
 from __future__ import annotations

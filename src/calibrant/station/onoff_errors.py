@@ -39,6 +39,16 @@ def quadrature(slopes: Floats, sigma: Floats) -> Floats:
     return np.asarray(np.sqrt(np.sum(terms**2, axis=1)))
 
 
+def sig_is_old(release: str) -> bool:
+    """Whether a Field System release prints SIG in its old form.
+
+    9.11.6 to 9.11.8 do, today's sources (10.2.1) do not. No log of a release between them was at hand: that the form
+    changed with 9.12 is a guess. A log without a release is taken for a new one.
+    """
+    numbers = [int(part) for part in release.split(".")[:2] if part.isdigit()]
+    return len(numbers) == 2 and numbers < [9, 12]
+
+
 def fs_sigma(table: LevelTable, old: NDArray[np.bool_]) -> Floats:
     """(row, state): what the Field System takes for the error of each mean level, in its old form or today's."""
     deviation = table.level - table.mean.ravel()[table.cell]

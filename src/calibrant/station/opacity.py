@@ -27,6 +27,18 @@ def transmission(tsys_minus_tspill_k: ArrayLike, trec_k: ArrayLike, tatm_k: Arra
     return np.asarray(1.0 - sky / np.asarray(tatm_k, dtype=np.float64))
 
 
+def transmission_from_sefd(
+    power_k: ArrayLike, tspill_k: ArrayLike, trec_k: ArrayLike, tatm_k: ArrayLike = DEFAULT_TATM
+) -> Floats:
+    """exp(-tau) = (Tatm + Tspill + Trec) / (Tatm + SEFD G), the gain G (K/Jy) being that outside the atmosphere.
+
+    `power_k`: SEFD G, which is Tsys / exp(-tau). No noise diode enters. nan where Trec is 0 (unknown).
+    """
+    trec, tatm = np.asarray(trec_k, dtype=np.float64), np.asarray(tatm_k, dtype=np.float64)
+    warm = tatm + np.asarray(tspill_k, dtype=np.float64) + np.where(trec > 0, trec, np.nan)
+    return np.asarray(warm / (tatm + np.asarray(power_k, dtype=np.float64)))
+
+
 def zenith_opacity(transmitted: ArrayLike, airmass: ArrayLike) -> Floats:
     """tau0 = -ln(exp(-tau)) / airmass; nan where the transmission is not positive."""
     value = np.asarray(transmitted, dtype=np.float64)

@@ -19,6 +19,7 @@ from calibrant.errors import ParameterError
 from calibrant.registry import unknown
 from calibrant.station.derived import Opacity, derive
 from calibrant.station.onoff import VALUES, Errors, Reduction, reduce_scans
+from calibrant.station.onoff_errors import sig_is_old
 from calibrant.station.onoff_levels import rows
 from calibrant.station.records import NAN, Apriori, FsLog, OnOffScan, Printed, Skipped
 
@@ -40,13 +41,13 @@ def _with_errors(names: Iterable[str]) -> tuple[str, ...]:
 
 
 TEXTS = ("file", "source", "type", "detector", "if_chain", "pol", "rxg")
-FLAGS = ("no_diode", "recomputed", "deleted")
+FLAGS = ("no_diode", "continuous", "recomputed", "deleted")
 WHOLE = ("log", "scan", "line", "repetitions")
 COLUMNS = (
     *("file", "log", "scan", "line", "time", "source", "type", "detector", "if_chain", "pol", "freq_mhz", "lo_mhz"),
     *("azimuth_deg", "elevation_deg", "airmass"),
     *_with_errors((*VALUES, "tcal_k_fs")),
-    *("repetitions", "no_diode", "recomputed"),
+    *("repetitions", "no_diode", "continuous", "recomputed"),
     *_with_errors(f"fs_{name}" for name in VALUES),
     *("apr_tcal_k", "apr_flux_jy", "apr_dpfu", "apr_gain", "apr_fwhm_deg"),
     *("rxg", "tcal_assumed_k", "dpfu", "curve_gain", "trec_k", "tspill_k", "flux_assumed_jy", "structure_correction"),
@@ -152,19 +153,13 @@ def build_points(
     columns |= _identity(logs, scans, order) | _printed(scans, order) | _conditions(scans, order)
     _remember(columns)
     columns |= _fluxes(columns, order, flux)
-    old = [before_912(log.site.release) for log in logs for _ in log.scans]
+    old = [sig_is_old(log.site.release) for log in logs for _ in log.scans]
     reduction = reduce_scans(scans, errors=errors, flux_jy=columns["flux_assumed_jy"], old_sigma=old)
     columns |= _measured(reduction, columns)
     unusable = ~(reduction.usable | np.isfinite(columns["sefd_jy"]))
     skipped = list(_skipped(scans, reduction, unusable))
     points = Points(columns).where(~unusable)
     return points.derived(receivers, opacity, gain_tcal_k=gain_tcal_k, gain_at=gain_at), skipped
-
-
-def before_912(release: str) -> bool:
-    """Whether a Field System release prints SIG in its old form; it changed after 9.11.8, the last one seen."""
-    numbers = [int(part) for part in release.split(".")[:2] if part.isdigit()]
-    return len(numbers) == 2 and numbers < [9, 12]
 
 
 def _numbers(values: Iterable[float]) -> Floats:
@@ -196,6 +191,7 @@ def _identity(logs: Sequence[FsLog], scans: Sequence[OnOffScan], order: list[tup
         "apr_dpfu": _numbers(row.dpfu for _, row in order),
         "apr_gain": _numbers(row.gain for _, row in order),
         "apr_fwhm_deg": _numbers(row.fwhm_deg for _, row in order),
+        "continuous": of_scan(lambda one: one.continuous, np.bool_),
         "deleted": np.zeros(len(order), dtype=bool),
     }
 

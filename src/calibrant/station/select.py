@@ -154,13 +154,13 @@ def _times(times: NDArray[np.float64], text: str) -> Mask:
 def _span(item: str, text: str) -> tuple[float, float, bool]:
     """(first second, last second, whether dated); a moment alone lasts as long as it is precise."""
     if item[0] in "<>":
-        start, _, dated = _moment(item[1:], text)
+        start, _, dated = moment(item[1:], f"time={text!r}")
         return (-np.inf, start, dated) if item[0] == "<" else (start, np.inf, dated)
     low, separator, high = item.partition("~")
-    start, length, dated = _moment(low, text)
+    start, length, dated = moment(low, f"time={text!r}")
     if not separator:
         return start, start + length, dated
-    end, _, end_dated = _moment(high, text)
+    end, _, end_dated = moment(high, f"time={text!r}")
     if dated != end_dated:
         raise SelectionError(f"time={text!r}: {item!r} has a date at one end only; give it at both or at none")
     if dated and start > end:
@@ -171,27 +171,32 @@ def _span(item: str, text: str) -> tuple[float, float, bool]:
 FORMS = {"%Y.%j.%H:%M:%S.%f": 0.01, "%Y.%j.%H:%M:%S": 1.0, "%Y.%j.%H:%M": 60.0, "%Y.%j": DAY}
 
 
-def _moment(text: str, whole: str) -> tuple[float, float, bool]:
-    """(seconds, precision in seconds, whether dated); a time of the day counts from midnight."""
-    text = text.strip().removesuffix("Z")
-    hours = re.fullmatch(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d*)?))?", text)
+def moment(text: str, what: str = "") -> tuple[float, float, bool]:
+    """(seconds, precision in seconds, whether dated) of a time (UTC); one without a date counts from midnight.
+
+    Raises SelectionError, which names `what` was read.
+    """
+    text = text.strip()
+    hours = re.fullmatch(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d*)?))?Z?", text)
     if hours:
         return 3600 * int(hours[1]) + 60 * int(hours[2]) + float(hours[3] or 0), 1.0 if hours[3] else 60.0, False
     for form, length in FORMS.items():
         try:
-            return datetime.strptime(text, form).replace(tzinfo=UTC).timestamp(), length, True
+            return datetime.strptime(text.removesuffix("Z"), form).replace(tzinfo=UTC).timestamp(), length, True
         except ValueError:
             continue
     try:
-        moment = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        found = datetime.fromisoformat(text)
     except ValueError:
+        what = f"{what}: " if what else ""
         raise SelectionError(
-            f"time={whole!r}: found {text!r}, expected hh:mm[:ss], yyyy.ddd.hh:mm:ss or yyyy-mm-ddThh:mm:ss"
+            f"{what}found {text!r}, expected hh:mm[:ss], yyyy.ddd.hh:mm:ss or yyyy-mm-ddThh:mm:ss (UTC)"
         ) from None
-    return moment, DAY if len(text) == 10 else 60.0 if len(text) == 16 else 1.0, True
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found.timestamp(), DAY if len(text) == 10 else 60.0 if len(text) == 16 else 1.0, True
 
 
 def clock(time: float) -> str:
     """`2016.067.16:14:27`: a moment as logs write it."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(time))
-    return moment.strftime("%Y.%j.%H:%M:%S")
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(time))
+    return when.strftime("%Y.%j.%H:%M:%S")

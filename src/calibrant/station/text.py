@@ -16,6 +16,7 @@ from calibrant.station.problem import Problem, apply_edits
 LARGEST = 20_000_000
 """Bytes; logs are read by `fslog`, which streams."""
 
+GZIP = b"\x1f\x8b"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -39,12 +40,25 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise DataError(f"{name}: cannot be read: {error.strerror}. Give the name of a file that exists.") from None
 
 
+def unpacked(data: bytes, path: str) -> bytes:
+    """The content of a .gz file, anything else as it is; FormatError for a damaged one."""
+    if not data.startswith(GZIP):
+        return data
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise FormatError(f"{path}: the gz file is damaged ({error}); fetch it again.") from error
+
+
 def decode(data: bytes, path: str) -> str:
     """UTF-8, else Latin-1 (station files hold umlauts of both kinds); FormatError for empty and binary content."""
     if not data.strip():
         raise FormatError(f"{path}: found an empty file, expected text. Restore it from a backup.")
     wrong = len(_CONTROL.findall(data))
-    if data.startswith(b"\x1f\x8b") or b"\x00" in data or wrong > 0.01 * len(data):
+    if data.startswith(GZIP) or b"\x00" in data or wrong > 0.01 * len(data):
         raise FormatError(f"{path}: found binary data, expected a text file. Unpack it first if it is compressed.")
     try:
         return data.decode("utf-8")

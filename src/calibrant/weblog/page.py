@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from calibrant.plots.plot import Drawing, Plot
 
 M = TypeVar("M")
-TONES = {"good": "good", "check": "check", "do not trust": "bad"}
+TONES = {"good": "good", "check": "check", "do not trust": "bad", "do not upload": "bad"}
 """Verdict -> class in the style sheet."""
 
 

@@ -1,16 +1,17 @@
-"""`calibrant allsky calibrate`: visibilities and known sources -> gains, phases and a verdict."""
+"""What `calibrant allsky calibrate` computes and says; the verb itself, which also writes the report, is in jobs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from calibrant.errors import ExistsError
-from calibrant.params import Overwrite, Param
 
 if TYPE_CHECKING:
     from calibrant.allsky.calibration import Calibration
+    from calibrant.allsky.snapshots import CalibrationData
     from calibrant.allsky.verdict import Verdict
 
 DO_NOT_UPLOAD = 3
@@ -120,41 +121,25 @@ def _text(value: float, width: int, digits: int) -> str:
     return f"{value:{width}.{digits}f}" if math.isfinite(value) else " " * (width - 1) + "-"
 
 
-def calibrate(
-    file: Annotated[str, Param("The file of `allsky collect` (or vis .hdf of the telescope).", positional=True)],
-    source: Annotated[
-        list[str], Param('A known source, as "az=0,el=45,r=25" (degrees, metres; r=far); may be repeated.')
-    ] = [],  # noqa: B006
-    output: Annotated[str, Param("The gains file to write, as gains.json. Empty: none.")] = "",
-    report: Annotated[str, Param("The HTML report to write. Empty: none.")] = "",
-    elevation: Annotated[float, Param("Catalogue sources below this are not used.", unit="deg")] = 10.0,
-    ignore: Annotated[list[int], Param("Antennas to leave out.")] = [],  # noqa: B006
-    reference: Annotated[int, Param("The antenna with gain 1 and phase 0.")] = 0,
-    orientation: Annotated[
-        str,
-        Param(
-            "Hold the positions, fit a small rotation, scan all rotations and mirror images, or what the data allow.",
-            choices=("auto", "hold", "fit", "scan"),
-        ),
-    ] = "auto",
-    noise: Annotated[
-        float, Param("Noise of a visibility, per real and imaginary part; for chi2. 0: the data's own, or 0.0015.")
-    ] = 0.0,
-    starts: Annotated[int, Param("Random starts of the solution, 8 or more.")] = 16,
-    seed: Annotated[int, Param("Seed of the random starts.")] = 1,
-    catalogue: Annotated[str, Param("Catalogue file, for visibilities that come without one.")] = "",
-    assume_utc: Annotated[bool, Param("Take timestamps without a zone as UTC.")] = False,
-    method: Annotated[str, Param("Accepted for old scripts (BH, LB, NM, DE); there is one method here.")] = "",
-    api: Annotated[str, Param("Accepted for old scripts; the file has all that is needed.")] = "",
-    overwrite: Overwrite = False,
+def solve(
+    file: str,
+    *,
+    source: Sequence[str] = (),
+    output: str = "",
+    elevation: float = 10.0,
+    ignore: Sequence[int] = (),
+    reference: int = 0,
+    orientation: str = "auto",
+    noise: float = 0.0,
+    starts: int = 16,
+    seed: int = 1,
+    catalogue: str = "",
+    assume_utc: bool = False,
+    method: str = "",
+    api: str = "",
+    overwrite: bool = False,
 ) -> CalibrateResult:
-    """Calibrate an all-sky array on point sources: gains and phases of all antennas, with a verdict.
-
-    Given sources are used together with the catalogue's satellites, whose fluxes are fitted. The file of the HOWTO,
-    edited to hold one source, works unchanged. Exit code 3: do not upload.
-
-    Example:
-        calibrant allsky calibrate calib_data.json --source az=0,el=45,r=25 -o gains.json --report report.html
+    """What `allsky calibrate` does, but for the report; the parameters are explained there (jobs/allsky_calibrate).
 
     Raises DataError, FormatError or ParameterError where the file or a source cannot be used.
     """
@@ -163,10 +148,9 @@ def calibrate(
     from calibrant.allsky.sun import check_catalogue_time
     from calibrant.allsky.verdict import judge
 
-    for path in filter(None, (output, report)):
-        _refuse_existing(path, overwrite)
-    given = [parse_source(text, number) for number, text in enumerate(whole_sources(source), 1)]
-    data = _read(file, catalogue, assume_utc)
+    refuse_existing(output, overwrite)
+    given = [parse_source(text, number) for number, text in enumerate(whole_sources(list(source)), 1)]
+    data = read_data(file, catalogue, assume_utc)
     check_catalogue_time(data)
     result = calibration.calibrate(
         data,
@@ -182,21 +166,19 @@ def calibrate(
     judged = judge(result)
     if output:
         gainsfile.write_json(output, gainsfile.gains_json(result, judged), overwrite)
-    if report:
-        from calibrant.weblog.allsky import write_allsky_report
-
-        write_allsky_report(result, judged, report)
-    return CalibrateResult(result, judged, output, report, tuple(_remarks(method, api, starts)))
+    return CalibrateResult(result, judged, output, remarks=tuple(_remarks(method, api, starts)))
 
 
-def _refuse_existing(path: str, overwrite: bool) -> None:
+def refuse_existing(path: str, overwrite: bool) -> None:
+    """ExistsError where an output exists and must not be replaced."""
     import os
 
-    if os.path.exists(path) and not overwrite:
+    if path and os.path.exists(path) and not overwrite:
         raise ExistsError(f"{path} exists; give another name or --overwrite")
 
 
-def _read(file: str, catalogue: str, assume_utc: bool) -> Any:
+def read_data(file: str, catalogue: str = "", assume_utc: bool = False) -> CalibrationData:
+    """A calibration file (JSON) or the telescope's visibilities (HDF5) by the name's ending."""
     from calibrant.allsky.snapshots import read_calibration_data
 
     if file.endswith((".hdf", ".h5", ".hdf5")):

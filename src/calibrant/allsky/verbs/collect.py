@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from calibrant.allsky.collect import Collected
 from calibrant.params import Overwrite, Param
-
-if TYPE_CHECKING:
-    from calibrant.allsky.collect import Collected
 
 
 def collect(

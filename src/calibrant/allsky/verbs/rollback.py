@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from calibrant.allsky.publish import Published
 from calibrant.params import DryRun, Param
-
-if TYPE_CHECKING:
-    from calibrant.allsky.publish import Published
 
 
 def rollback(

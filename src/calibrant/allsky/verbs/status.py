@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from calibrant.allsky.status import Status
 from calibrant.params import Param
-
-if TYPE_CHECKING:
-    from calibrant.allsky.status import Status
 
 
 def status(

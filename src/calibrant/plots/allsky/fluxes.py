@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MOST = 60
 ROW = 0.17
 LOOK_FOR = (
-    "Fluxes are fitted, not taken from the catalogue; the unit is the correlation of the reference antenna. A source is "
-    "found where its flux is five times its error. Satellites that do not transmit in this band stay silent; many "
+    "Fluxes are fitted, not taken from the catalogue; the unit is the correlation of the reference antenna. A source "
+    "is found where its flux is five times its error. Satellites that do not transmit in this band stay silent; many "
     "silent GPS satellites high in the sky would be suspicious."
 )
 

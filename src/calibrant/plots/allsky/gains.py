@@ -41,7 +41,8 @@ def draw(material: AllskyMaterial, title: str) -> Figure:
     used = np.flatnonzero(material.used)
     entries = [("new", NEW, "o")]
     axes.axhline(1.0, color=FAINT, lw=0.9, zorder=1)
-    shown = material.gain[used]
+    errors = np.nan_to_num(material.gain_err[used])
+    shown = material.gain[used] + np.minimum(errors, material.gain[used])
     if material.stored_gain is not None:
         stored = material.stored_gain[used]
         axes.plot(used + 0.14, stored, "D", mfc="white", mec=OLD, mew=1.3, ms=5.5, zorder=3)

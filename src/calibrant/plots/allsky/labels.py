@@ -31,9 +31,9 @@ def place_labels(
         best, least = None, math.inf
         for rank, (reach, angle) in enumerate((r, a) for r in REACHES for a in ANGLES):
             c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-            middle = (x + reach * radius * 1.25 * c + width / 2 * c, y + reach * radius * 1.25 * s + height / 2 * s)
+            middle = (x + reach * radius * 1.3 * c + width / 2 * c, y + reach * radius * 1.3 * s + height / 2 * s)
             box = _box(*middle, width, height)
-            cost = sum(_shared(box, other) for other in taken) / (width * height) + 0.002 * rank
+            cost = sum(_shared(box, other) for other in taken) / (width * height) + 0.008 * rank
             cost += max(0.0, max(math.hypot(bx, by) for bx in box[::2] for by in box[1::2]) - inside) * 10
             if cost < least:
                 best, least = middle, cost

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibrant.plots.allsky.antennas import STATE_COLOURS, STATE_MARKERS
+from calibrant.plots.allsky.labels import place_labels
 from calibrant.plots.allsky.material import AllskyMaterial, Floats
 from calibrant.plots.plot import Drawing, Plot
 from calibrant.plots.style import COLOURS, FAINT, INK, key, new_figure
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOOK_FOR = (
-    "A map from above: north is up and east on the right (pictures of the sky have it on the left). The arrow is where "
-    "the north of the stored positions points."
+    "A map from above: north is up and east on the right (pictures of the sky have it on the left). The arrow N is "
+    "where the north of the stored positions points. In directions with short baselines only, images are blurred."
 )
+SIDE = 4.6
+"""Inches of a map."""
 VISIBLE_DEG = 0.2
 """Smaller rotations cannot be seen on a map."""
 
@@ -42,7 +45,7 @@ def draw(material: AllskyMaterial, title: str) -> Figure:
         mirrored = "mirrored, " if material.mirror else ""
         words = f"as the sky sees them: {mirrored}turned {material.rotation_deg:+.2f}°"
         maps.append((words, material.turned, material.rotation_deg, material.mirror))
-    side = 4.6
+    side = SIDE
     height = side + 1.15
     figure = new_figure(height, title)
     width = figure.get_size_inches()[0]
@@ -58,24 +61,21 @@ def draw(material: AllskyMaterial, title: str) -> Figure:
     states = list(dict.fromkeys(material.state))
     key(figure, [(state, STATE_COLOURS[state], STATE_MARKERS[state]) for state in STATE_COLOURS if state in states])
     if len(maps) == 1:
-        _said(figure, material, (0.8 + side + 0.7) / width, (0.55 + side) / height)
+        _coverage(figure.add_axes(((1.8 + side + 0.2) / width, 0.55 / height, side / width, side / height)), material)
     return figure
 
 
-def _said(figure: Figure, material: AllskyMaterial, x: float, y: float) -> None:
-    """What there is to say about the orientation, in the place of a second map."""
-    import textwrap
-
-    apart = material.positions[:, None] - material.positions[None]
-    longest = float(np.sqrt((apart**2).sum(-1)).max())
-    lines = [
-        f"{len(material.positions)} antennas, {int(material.used.sum())} with a solution",
-        f"longest baseline {longest:.2f} m",
-        f"heights within {float(np.ptp(material.positions[:, 2])) * 100:.1f} cm",
-        "",
-        *textwrap.wrap(f"Orientation: {material.orientation}", 52),
-    ]
-    figure.text(x, y, "\n".join(lines), ha="left", va="top", fontsize=10, color=INK, linespacing=1.5)
+def _coverage(axes: Axes, material: AllskyMaterial) -> None:
+    """The baselines of antennas with a solution, in the place of a second map."""
+    places = material.positions[material.used, :2]
+    i, j = np.triu_indices(len(places), 1)
+    apart = places[j] - places[i]
+    both = np.concatenate([apart, -apart])
+    axes.plot(both[:, 0], both[:, 1], "o", color=COLOURS[0], ms=2.6, mew=0, alpha=0.6)
+    bound = 1.08 * float(np.abs(both).max(initial=1e-3))
+    axes.set(xlim=(-bound, bound), ylim=(-bound, bound), xlabel="east (m)", ylabel="north (m)")
+    axes.set_aspect("equal")
+    axes.set_title("baselines, seen from either end", loc="left", color=INK)
 
 
 def _map(axes: Axes, material: AllskyMaterial, places: Floats, bound: float) -> None:
@@ -83,16 +83,20 @@ def _map(axes: Axes, material: AllskyMaterial, places: Floats, bound: float) -> 
     for k, (east, north) in enumerate(places[:, :2]):
         state = material.state[k]
         axes.plot(east, north, STATE_MARKERS[state], color=STATE_COLOURS[state], ms=6.5, mec="white", mew=0.6, zorder=3)
-        axes.annotate(
-            str(k), (east, north), xytext=(4.5, 3.5), textcoords="offset points", fontsize=7.5, color=INK, zorder=4
-        )
+    inch = 2 * bound / SIDE
+    points = [(float(east - middle[0]), float(north - middle[1])) for east, north in places[:, :2]]
+    sizes = [(0.062 * len(str(k)) * inch + 0.04 * inch, 0.11 * inch) for k in range(len(points))]
+    for k, spot in enumerate(place_labels(points, sizes, 0.055 * inch, 2 * bound)):
+        if spot is not None:
+            x, y = spot[0] + middle[0], spot[1] + middle[1]
+            axes.text(x, y, str(k), fontsize=7.5, color=INK, ha="center", va="center", zorder=4)
     axes.set(xlim=(middle[0] - bound, middle[0] + bound), ylim=(middle[1] - bound, middle[1] + bound))
     axes.set_aspect("equal")
 
 
 def _arrow(axes: Axes, rotation_deg: float, mirror: bool) -> None:
     """North (and the hand of the system) of the stored positions, after the turn from east towards north."""
-    at, size = (0.09, 0.86), 0.1
+    at, size = (0.16, 0.83), 0.085
     turn = math.radians(rotation_deg)
     for word, angle, colour in (
         ("N", turn + math.pi / 2, COLOURS[1]), ("E", turn + (math.pi if mirror else 0.0), FAINT)

@@ -16,10 +16,10 @@ from calibrant.plots.style import FAINT, key, new_figure, place
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOOK_FOR = (
-    "Phases wrap at ±180 deg. Differences between stored and new are what an upload would change. If all antennas "
-    "differ at random, the telescope was switched off since its last calibration, or the two belong to different "
-    "positions; errors of the new phases are in the panel below."
+LOOK_FOR = "Phases wrap at ±180 deg. The lower panel has the errors of the new ones, which depend on the sky."
+STORED = (
+    " Differences between stored and new are what an upload would change. If all antennas differ at random, the "
+    "telescope was switched off since its last calibration, or the two belong to different positions."
 )
 
 
@@ -27,8 +27,9 @@ def make(material: AllskyMaterial) -> Iterator[Drawing]:
     """One drawing, where any antenna has a solution."""
     if material.used.any():
         title = "Phases"
+        words = LOOK_FOR + (STORED if material.stored_phase is not None else "")
         yield Drawing(
-            name="phases", title=title, caption=LOOK_FOR, alt="Phase of each antenna, new and stored, and its error",
+            name="phases", title=title, caption=words, alt="Phase of each antenna, new and stored, and its error",
             draw=partial(draw, material, title),
         )  # fmt: skip
 

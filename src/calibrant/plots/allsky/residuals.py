@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ def draw(material: AllskyMaterial, title: str) -> Figure:
     """Amplitudes of the data and of what is left, logarithmic."""
     figure = new_figure(3.7, title)
     axes = figure.subplots()
-    place(figure, left=0.8, top=0.55)
+    place(figure, left=0.85, top=0.55)
     size = 3.5 if len(material.length) < 1000 else 2.2
     axes.plot(material.length, np.abs(material.observed), "o", color="#b9c0c9", ms=size, mew=0, zorder=2)
     left = np.abs(material.observed - material.model)
@@ -45,13 +46,14 @@ def draw(material: AllskyMaterial, title: str) -> Figure:
     axes.axhline(RMS_NOISE * material.noise, color=COLOURS[1], lw=1.4, ls="--", zorder=4)
     edges = np.quantile(material.length, np.linspace(0, 1, 9))
     middle, level = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         here = (material.length >= low) & (material.length <= high)
         if here.any():
             middle.append(float(np.median(material.length[here])))
             level.append(float(np.mean(left[here])))
     axes.plot(middle, level, "-", color=INK, lw=1.6, zorder=5)
     axes.set(yscale="log", xlabel="baseline (m)", ylabel="correlation")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     floor = max(float(np.quantile(left[left > 0], 0.005)) if (left > 0).any() else 1e-6, 1e-7)
     axes.set_ylim(0.6 * min(floor, material.noise), 1.6 * float(np.abs(material.observed).max()))
     axes.set_xlim(0, 1.03 * float(material.length.max()))

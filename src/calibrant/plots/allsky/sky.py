@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,13 +27,16 @@ CIRCLE, GIVEN, SILENT = "#8fe3ff", "#9dff9d", "#c9cdd4"
 NAMED = 12
 PANEL = 5.0
 """Inches of one sky."""
+UNDATED = {".svg": "Date", ".pdf": "CreationDate"}
+SHARP = 140
+"""Dots an inch: people look at these closely."""
 SPAN = 1.09
 """Half width of the axes in units of the horizon: room for N, E, S, W."""
 LOOK_FOR = (
     "North is up and east on the left: the sky from below. Circles are sources that were found, each should lie on a "
     "bright spot; dots are catalogue sources without signal. Colours are in units of the scatter of each image, so the "
-    "more the spots glow, the better the gains. Rings are at 30 and 60 deg of elevation; the ellipse of sidelobes "
-    "around each spot is the array's own."
+    "more the spots glow, the better the gains. Dashed rings are at 30 and 60 deg of elevation, the edge is the "
+    "horizon. The faint pattern everywhere is what few baselines make of bright sources, not sky."
 )
 
 
@@ -78,18 +82,21 @@ def draw_skies(panels: Sequence[SkyPanel], title: str, top: float = math.nan) ->
     from matplotlib.colors import Normalize
 
     top = top if math.isfinite(top) else scale_of(panels)
-    head = 0.72 if title else 0.42
-    width, height = PANEL * len(panels) + 0.75, PANEL + head + 0.3
+    head, foot = (0.72 if title else 0.3), 0.62
+    width, height = PANEL * len(panels) + 0.1, PANEL + head + foot
     figure = new_figure(height, title, width=width)
+    figure.set_dpi(SHARP)
     norm = Normalize(-2.0, max(top, 6.0))
     for number, panel in enumerate(panels):
-        box = ((0.05 + number * PANEL) / width, 0.3 / height, PANEL / width, PANEL / height)
+        box = ((0.05 + number * PANEL) / width, foot / height, PANEL / width, PANEL / height)
         draw_sky(figure.add_axes(box), panel, norm, heading=title != "" or len(panels) > 1)
-    bar = figure.add_axes(((PANEL * len(panels) + 0.13) / width, 0.62 / height, 0.13 / width, (PANEL - 0.7) / height))
-    drawn = figure.colorbar(ScalarMappable(norm, MAP), cax=bar)
+    long = min(0.62 * PANEL, 0.5 * width)
+    bar = figure.add_axes(((width - long) / 2 / width, 0.42 / height, long / width, 0.1 / height))
+    drawn = figure.colorbar(ScalarMappable(norm, MAP), cax=bar, orientation="horizontal")
     drawn.outline.set_visible(False)
-    drawn.ax.grid(False)
-    drawn.ax.set_title("σ", fontsize=9, color=INK)
+    bar.grid(False)
+    bar.tick_params(labelsize=8)
+    bar.text(1.03, 0.5, "σ", transform=bar.transAxes, fontsize=9, color=INK, va="center")
     return figure
 
 
@@ -138,7 +145,7 @@ def _mark(axes: Axes, panel: SkyPanel) -> None:
     named = found[:NAMED]
     names = [short_name(mark.name) for mark in named]
     inch = 2 * SPAN / PANEL
-    sizes = [(0.062 * len(name) * inch + 0.02, 0.115 * inch) for name in names]
+    sizes = [(0.061 * len(name) * inch + 0.02, 0.115 * inch) for name in names]
     places = place_labels([_xy(mark) for mark in named], sizes, radius, 0.985, [_xy(mark) for mark in found[NAMED:]])
     for name, place in zip(names, places, strict=True):
         if place is not None:
@@ -161,6 +168,25 @@ def smooth_png(figure: Figure) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=7)
     return out.getvalue()
+
+
+def save_skies(path: str, ending: str, panels: Sequence[SkyPanel], title: str) -> None:
+    """Write skies side by side as .png, .svg or .pdf, through a temporary name; an existing file is replaced."""
+    temporary = os.path.join(os.path.dirname(os.path.abspath(path)), f".{os.path.basename(path)}.tmp-{os.getpid()}")
+    try:
+        with look(), open(temporary, "wb") as file:
+            figure = draw_skies(panels, title)
+            if ending == ".png":
+                file.write(smooth_png(figure))
+            else:
+                # no date: the same data give the same file
+                figure.savefig(file, format=ending[1:], metadata={UNDATED[ending]: None})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 PLOT = Plot("sky", "sky", "The sky before and after", "there is no snapshot to image.", make)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibrant.station.onoff_errors import FS_OLD_SINGLE_COUNTS, FS_SINGLE_LEVEL, sig_is_old
 from calibrant.station.simulate.model import Floats, Options
+from calibrant.station.simulate.setup import release
 from calibrant.station.simulate.sky import azel
 from calibrant.station.simulate.truth import Truth
 
 CHUNK = 128
 """Scans simulated together."""
-ONE_LEVEL = 0.0033
-"""Sigma of a single level, relative."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def measure(truth: Truth, scans: np.ndarray, rng: np.random.Generator) -> Measur
     levels, rms = _integrate(truth, scans, steps, power, rng)
     product = truth.assumed_gain[scans][:, None] * truth.assumed_dpfu
     results, sigmas = onoff(
-        steps, levels, truth.tcal_assumed_k[scans], truth.apparent_jy[scans], product, options.mode == "continuous"
-    )
+        steps, levels, truth.tcal_assumed_k[scans], truth.apparent_jy[scans], product,
+        continuous=options.mode == "continuous", old_sig=sig_is_old(release(truth)),
+    )  # fmt: skip
     return Measured(steps, levels, rms, results, sigmas)
 
 
@@ -166,12 +167,14 @@ def _integrate(
 
 
 def onoff(
-    steps: list[Step], levels: Floats, tcal_k: Floats, flux_jy: Floats, product: Floats, continuous: bool
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    steps: list[Step], levels: Floats, tcal_k: Floats, flux_jy: Floats, product: Floats, *, continuous: bool,
+    old_sig: bool,
+) -> tuple[dict[str, Floats], dict[str, Floats]]:  # fmt: skip
     """Compression, Tsys, SEFD, Tcal(Jy), Tcal(K) and ratio with the Field System's sigmas, (scan, detector).
 
     Source: ONOFF as the Field System computes it: all levels of a state averaged with equal weight, sigmas from
-    their scatter. Without a diode (Tcal <= 0) only SEFD has a value, and Tsys repeats Tcal.
+    their scatter, in the form (see `station.onoff`) of the release that the log names. Without a diode (Tcal <= 0)
+    only SEFD has a value, and Tsys repeats Tcal.
     """
     mean, sigma = {}, {}
     for state in ("ONSO", "ONSC", "OFFC", "OFFS", "ZERO"):
@@ -179,7 +182,11 @@ def onoff(
         if rows.shape[1] == 0:
             rows = np.full((levels.shape[0], 1, levels.shape[2]), np.nan)
         mean[state] = rows.mean(axis=1)
-        sigma[state] = rows.std(axis=1, ddof=1) if rows.shape[1] > 1 else ONE_LEVEL * np.abs(mean[state])
+        count = rows.shape[1]
+        if count > 1:
+            sigma[state] = rows.std(axis=1, ddof=1) / (math.sqrt(count - 1) if old_sig else 1.0)
+        else:
+            sigma[state] = 0.0 * rows[:, 0] + FS_OLD_SINGLE_COUNTS if old_sig else FS_SINGLE_LEVEL * np.abs(mean[state])
     s, on_cal, off_cal, f, z = (mean[state] for state in ("ONSO", "ONSC", "OFFC", "OFFS", "ZERO"))
     es, eon, eoff, ef, ez = (sigma[state] for state in ("ONSO", "ONSC", "OFFC", "OFFS", "ZERO"))
     has_diode = tcal_k > 0

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from calibrant.errors import CalibrantError, DataError, ParameterError
+from calibrant.errors import CalibrantError, DataError, FormatError, ParameterError
 from calibrant.params import Param
 from calibrant.station.problem import Problem
 
 Kind = Literal["rxg", "flux", "aquir", "log", "antab"]
+Checker = Callable[[str], list[Problem]]
+Procedures = Mapping[str, Sequence[str]]
 SHOWN = 50
 """Problems printed per file; JSON has all."""
 WORDS = {"rxg": "receiver gain file", "flux": "flux densities", "aquir": "AQUIR control file", "log": "FS log"}
 WORDS |= {"antab": "ANTAB file"}
-_LOG_LINE = re.compile(rb"\d{4}\.\d{3}\.\d\d:\d\d:\d\d")
+HEAD = 65536
+"""Bytes of a file that tell its kind."""
+_LOG_LINE = re.compile(rb"^\d{4}\.\d{3}\.\d\d:\d\d:\d\d", re.MULTILINE)
+_ANTAB = re.compile(r"^[^!\n]*\b(gain|tsys)\b[^!\n]*(\n[^!\n]*)?\b(dpfu|poly|table|index|ft|timeoff)\s*=", re.M | re.I)
 
 
 @dataclass(frozen=True)
@@ -105,22 +111,30 @@ def check(
     write: Annotated[bool, Param("With --fix: write them, each old file kept as NAME.bak-YYYYmmddHHMMSS.")] = False,
     kind: Annotated[
         str,
-        Param("What the files are; empty: by name and content.", choices=("", "rxg", "flux", "aquir", "log", "antab")),
+        Param("What the files are; empty: by content and name.", choices=("", "rxg", "flux", "aquir", "log", "antab")),
     ] = "",
+    proc: Annotated[
+        list[str], Param("SNAP procedure libraries (.prc), in which an AQUIR file's procedures are looked up.")
+    ] = [],  # noqa: B006
 ) -> CheckResult:
     """Check a station's files: file:line, what was found, what was expected, the Field System's error code, the fix.
 
     Errors: the Field System (or the reader of the antab) refuses the file, or takes a wrong value from it. Warnings:
-    probably wrong, or of an older layout. Notes: worth knowing. The exit code is 1 where there are errors.
+    probably wrong, or of an older layout. Notes: worth knowing. The exit code is 1 where there are errors. Logs and
+    antab files may be packed (.gz).
 
     Example:
         calibrant station check /usr2/control/rxg_files flux.ctl
         calibrant station check calonx.rxg --fix
         calibrant station check calonx.rxg --fix --write
+        calibrant station check ctlpo.ctl --proc point.prc,station.prc
     """
     if write and not fix:
         raise ParameterError("write: found --write alone, expected it with --fix. Look at the preview of --fix first.")
-    return CheckResult(tuple(_check_one(path, kind, fix, write) for path in _expanded(files)))
+    from calibrant.station.aquir import procedures
+
+    known = procedures(proc)
+    return CheckResult(tuple(_check_one(path, kind, fix, write, known) for path in _expanded(files)))
 
 
 def _counts(problems: Sequence[Problem], more_errors: int = 0) -> str:
@@ -139,7 +153,7 @@ def _expanded(paths: list[str]) -> list[str]:
     return list(dict.fromkeys(result))
 
 
-def _check_one(path: str, kind: str, fix: bool, write: bool) -> FileCheck:
+def _check_one(path: str, kind: str, fix: bool, write: bool, known: Procedures | None) -> FileCheck:
     found = kind
     try:
         found = kind or guess_kind(path)
@@ -147,18 +161,20 @@ def _check_one(path: str, kind: str, fix: bool, write: bool) -> FileCheck:
             from calibrant.station.check_log import check_log
 
             return FileCheck(path, found, tuple(check_log(path)))
-        return _check_text(path, found, fix, write)
+        return _check_text(path, found, fix, write, _checker(found, known))
     except CalibrantError as error:
         return FileCheck(path, found, refused=str(error))
 
 
-def _check_text(path: str, kind: str, fix: bool, write: bool) -> FileCheck:
+def _check_text(path: str, kind: str, fix: bool, write: bool, checker: Checker) -> FileCheck:
     from calibrant.station.publish import unified_diff
-    from calibrant.station.text import decode, encode, read_bytes, replace_file
+    from calibrant.station.text import GZIP, decode, encode, read_bytes, replace_file, unpacked
 
     data = read_bytes(path)
+    if write and data.startswith(GZIP):
+        raise FormatError(f"{path}: found a packed file, expected a text file to write to. Unpack it first.")
+    data = unpacked(data, path)
     text = decode(data, path)
-    checker = _checker(kind)
     problems = tuple(checker(text))
     if not fix:
         return FileCheck(path, kind, problems)
@@ -171,7 +187,7 @@ def _check_text(path: str, kind: str, fix: bool, write: bool) -> FileCheck:
     return FileCheck(path, kind, problems, diff=diff, left=left, backup=backup, written=True)
 
 
-def _fixed(text: str, checker: Callable[[str], list[Problem]]) -> str:
+def _fixed(text: str, checker: Checker) -> str:
     """The text with every fix made; one fix may lay open the next."""
     from calibrant.station.text import apply_fixes
 
@@ -183,7 +199,7 @@ def _fixed(text: str, checker: Callable[[str], list[Problem]]) -> str:
     return text
 
 
-def _checker(kind: str) -> Callable[[str], list[Problem]]:
+def _checker(kind: str, known: Procedures | None) -> Checker:
     if kind == "rxg":
         from calibrant.station.rxg_check import check_rxg
 
@@ -195,48 +211,63 @@ def _checker(kind: str) -> Callable[[str], list[Problem]]:
     if kind == "aquir":
         from calibrant.station.aquir import check_aquir
 
-        return check_aquir
+        return lambda text: check_aquir(text, known)
     from calibrant.station.antab import check_antab
 
     return check_antab
 
 
 def guess_kind(path: str) -> Kind:
-    """What a file is, by its name, else by its first kilobytes. Raises DataError where neither tells."""
-    name = os.path.basename(path).lower()
-    name = re.sub(r"\.bak-\d+(-\d+)?$", "", name)
-    if name.endswith((".log", ".log.gz")):
-        return "log"
-    if name.endswith(".rxg"):
-        return "rxg"
-    if name.endswith((".antab", ".antabfs")):
-        return "antab"
-    if name.startswith("flux") and name.endswith(".ctl"):
-        return "flux"
-    return _by_content(path)
+    """What a file is, by its first kilobytes, else by its name. Raises DataError where neither tells."""
+    found = _by_content(_head(path)) or _by_name(os.path.basename(path).lower())
+    if not found:
+        raise DataError(
+            f"{path}: found no sign of what it is, expected an .rxg, flux.ctl, AQUIR control file, FS log or antab."
+            " Say it with --kind."
+        )
+    return found
 
 
-def _by_content(path: str) -> Kind:
-    from calibrant.station.text import decode
+def _head(path: str) -> bytes:
+    """The first bytes of a file, unpacked; what is left of them where it is damaged."""
+    from calibrant.station.text import GZIP
 
     try:
         with open(path, "rb") as file:
-            start = file.read(65536)
+            start = file.read(HEAD)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}. Give the name of a file that exists.") from None
-    if _LOG_LINE.match(start):
+    if start.startswith(GZIP):
+        import zlib
+
+        with contextlib.suppress(zlib.error):
+            return zlib.decompressobj(wbits=31).decompress(start, HEAD)
+    return start
+
+
+def _by_content(start: bytes) -> Kind | None:
+    if _LOG_LINE.search(start):
         return "log"
-    lines = [line.lower().split() for line in decode(start, path).splitlines() if line.strip() and line[0] not in "*!"]
+    text = start.decode("latin-1").lower()
+    lines = [line.split() for line in text.splitlines() if line.strip() and line[0] not in "*!"]
     first = lines[0] if lines else [""]
     if first[0] in ("range", "fixed"):
         return "rxg"
-    if any(line[0] in ("tsys", "gain") for line in lines):
+    if _ANTAB.search(text):
         return "antab"
     if len(first) >= 8 and first[1] in ("c", "p"):
         return "flux"
-    if len(first) == 7 or path.lower().endswith(".ctl"):
-        return "aquir"
-    raise DataError(
-        f"{path}: found no sign of what it is, expected an .rxg, flux.ctl, AQUIR control file, FS log or antab."
-        " Say it with --kind."
-    )
+    return "aquir" if len(first) == 7 and len(lines) > 1 else None
+
+
+def _by_name(name: str) -> Kind | None:
+    name = re.sub(r"(\.gz|\.bak-\d+(-\d+)?)+$", "", name)
+    if name.endswith(".log"):
+        return "log"
+    if name.endswith(".rxg"):
+        return "rxg"
+    if name.endswith((".antab", ".antabfs", ".key")):
+        return "antab"
+    if name.startswith("flux") and name.endswith(".ctl"):
+        return "flux"
+    return "aquir" if re.search(r"\.ctl\b", name) else None

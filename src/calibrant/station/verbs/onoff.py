@@ -26,7 +26,10 @@ PLACE = ("file", "line", "time", "source", "type", "detector", "pol", "freq_mhz"
 VALUES = ("compression", "tsys_k", "sefd_jy", "tcal_jy", "tcal_ratio")
 PRINTED = ("fs_compression", "fs_tsys_k", "fs_sefd_jy", "fs_tcal_jy", "fs_tcal_ratio")
 MORE = ("repetitions", "no_diode", "recomputed", "flux_assumed_jy", "structure_correction")
-WITH_RXG = ("rxg", "tcal_assumed_k", "tcal_k", "ratio", "gain", "tsys_scaled_k", "opacity_zenith")
+WITH_RXG = (
+    *("rxg", "tcal_assumed_k", "tcal_k", "ratio", "gain", "tsys_scaled_k", "tsys_minus_tspill_k", "opacity_zenith"),
+    *("gain_corrected", "tcal_k_corrected", "ratio_corrected"),
+)
 EDITED = ("deleted", "reason")
 FORMATS = (".csv", ".json", ".parquet")
 SKIPPED_SHOWN = 10
@@ -42,6 +45,8 @@ class OnOffTable:
     flux: str
     """Where the flux densities come from, in words."""
     output: str = ""
+    notes: tuple[str, ...] = ()
+    """What could not be told of some points, and how many."""
 
     def summary(self) -> str:
         scans: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -57,7 +62,7 @@ class OnOffTable:
                 f"{without} rows (*) have counts that give no SEFD: the Field System's own VAL and SIG are shown."
             )
         lines.append(self.agreement.summary())
-        lines += self._skipped_lines()
+        lines += [*self.notes, *self._skipped_lines()]
         return "\n".join(lines + ([f"Written: {self.output}"] if self.output else []))
 
     def _skipped_lines(self) -> list[str]:
@@ -77,6 +82,7 @@ class OnOffTable:
             "agreement": self.agreement.to_dict(),
             "flux": self.flux,
             "output": self.output,
+            "notes": list(self.notes),
         }
 
 
@@ -95,6 +101,10 @@ def onoff(
     elevation: options.Elevation = "",
     where: options.Where = "",
     session: options.Session = "",
+    opacity: options.Opacity = "auto",
+    tatm: options.Tatm = "273",
+    gain_tcal: options.GainTcal = 0.0,
+    gain_at: options.GainAt = "",
     tolerance: Annotated[float, Param("Relative difference from FS's VAL rows that counts as agreement.")] = 1e-3,
     output: Annotated[str, Param("File for the rows: .csv, .json or .parquet.")] = "",
     overwrite: Overwrite = False,
@@ -103,7 +113,8 @@ def onoff(
 
     Scans without a noise diode keep their SEFD, interrupted ones what their counts give. The rows are compared with
     the Field System's VAL. Without --flux the flux densities are those printed in the log; with it they come from
-    the table, at the time of each scan, corrected for the structure of the source.
+    the table, at the time of each scan, corrected for the structure of the source. With --rxg come the ratio, gain
+    and Tcal(K) of the receiver files, and the opacity where they have a Trec.
 
     Example:
         calibrant station onoff r1730ny.log
@@ -111,6 +122,7 @@ def onoff(
     """
     from calibrant.station.agreement import agreement
     from calibrant.station.load import load
+    from calibrant.station.unknowns import notes_of
 
     if not 0 < tolerance < 1:
         raise ParameterError(f"tolerance={tolerance}: expected a relative difference between 0 and 1, as 1e-3")
@@ -119,11 +131,13 @@ def onoff(
         "source": source, "detector": detector, "pol": pol, "freq": freq, "lo": lo, "scan": scan, "time": time,
         "elevation": elevation, "where": where,
     }  # fmt: skip
-    loaded = load(logs, rxg=rxg, flux=flux, session=session, errors=errors, selection=selection)
+    treated = options.of_receivers(opacity, tatm, gain_tcal, gain_at)
+    loaded = load(logs, rxg=rxg, flux=flux, session=session, errors=errors, selection=selection, **treated)
     scans = [one for log in loaded.logs for one in log.scans]
     where_from = f"{loaded.flux.path}, by time and beam" if loaded.flux else "as printed in the log (APR)"
     rows = _rows(loaded.points, WITH_RXG if loaded.receivers else ())
-    table = OnOffTable(rows, loaded.skipped, agreement(scans, tolerance), where_from, output)
+    notes = tuple(notes_of(loaded.points))
+    table = OnOffTable(rows, loaded.skipped, agreement(scans, tolerance), where_from, output, notes)
     if output:
         _write(table, output)
     return table

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from calibrant.errors import ParameterError
 from calibrant.params import Param
+
+if TYPE_CHECKING:
+    from calibrant.station.derived import Opacity as Treatment
 
 Logs = Annotated[list[str], Param("Field System logs (.log or .log.gz).", positional=True)]
 Rxg = Annotated[list[str], Param("Receiver gain files, or directories of .rxg files.")]
@@ -36,3 +40,75 @@ SigmaKind = Annotated[
         choices=("mean", "fs"),
     ),
 ]
+Opacity = Annotated[
+    str,
+    Param(
+        "What is corrected for opacity: auto (both, where the rxg's curve says opacity_corrected), none, gain, tcal, "
+        "both; for single receivers 'none,x.rxg=both'."
+    ),
+]
+Tatm = Annotated[
+    str, Param("Temperature of the atmosphere in K, or 'weather': from the logged one at the ground.", unit="K")
+]
+GainTcal = Annotated[
+    float, Param("One noise diode for all frequencies, for the gain in place of the rxg's table. 0: the table.", unit="K")
+]
+GainAt = Annotated[
+    str,
+    Param("Mean gain at some elevations, to which the Tcal of the gain is scaled: '30~60=0.11'. Empty: no.", unit="K/Jy"),
+]
+
+
+def of_receivers(
+    opacity: str, tatm: str, gain_tcal: float = 0.0, gain_at: str = "", *, like_gnplt: bool = False
+) -> dict[str, Any]:
+    """What `load` takes, from the options; ParameterError for what cannot be."""
+    if gain_tcal and gain_at:
+        raise ParameterError("--gain-tcal and --gain-at both set the Tcal of the gain; give one of them")
+    if not 0 <= gain_tcal < 1e4:
+        raise ParameterError(f"gain_tcal is {gain_tcal}; give the noise diode in K, or 0 for the rxg's table")
+    return {
+        "opacity": treatment(opacity, tatm, like_gnplt=like_gnplt),
+        "gain_tcal_k": gain_tcal or float("nan"),
+        "gain_at": _gain_at(gain_at) if gain_at else None,
+    }
+
+
+def treatment(opacity: str, tatm: str, *, like_gnplt: bool = False) -> Treatment:
+    """How the atmosphere is treated."""
+    from calibrant.station.derived import Opacity as Treatment
+
+    every, named = "auto", {}
+    for item in filter(None, (word.strip() for word in opacity.split(","))):
+        name, equals, choice = item.rpartition("=")
+        if equals:
+            named[name.strip()] = choice.strip()
+        else:
+            every = item
+    return Treatment(kelvin(tatm), every, named, like_gnplt)
+
+
+def kelvin(tatm: str) -> float | Literal["weather"]:
+    """A temperature of the atmosphere; ParameterError for what cannot be one."""
+    if tatm == "weather":
+        return "weather"
+    try:
+        number = float(tatm)
+    except ValueError:
+        number = 0.0
+    if not 100.0 <= number <= 400.0:
+        raise ParameterError(f"tatm is {tatm!r}; give kelvin between 100 and 400, or 'weather'")
+    return number
+
+
+def _gain_at(text: str) -> tuple[float, float, float]:
+    """(low, high, gain) of 'low~high=gain'."""
+    span, _, gain = text.partition("=")
+    low, _, high = span.partition("~")
+    try:
+        found = (float(low), float(high), float(gain))
+    except ValueError:
+        found = (0.0, 0.0, 0.0)
+    if not (found[0] < found[1] and found[2] > 0):
+        raise ParameterError(f"gain_at={text!r}: expected elevations and a gain in K/Jy, as '30~60=0.11'")
+    return found

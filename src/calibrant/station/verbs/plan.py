@@ -6,15 +6,14 @@ import textwrap
 import time as clock_module
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from calibrant.errors import DataError, ParameterError
+from calibrant.errors import DataError, ParameterError, SelectionError
 from calibrant.params import Overwrite, Param
 from calibrant.station.problem import Problem
-from calibrant.station.select import FORMS, clock
+from calibrant.station.select import clock, moment
 
 if TYPE_CHECKING:
     from calibrant.station.aquir import Control
@@ -166,7 +165,7 @@ def plan(
         calibrant station plan ctlpo.ctl --site 11.92,57.39,25 --start 2026-11-21T18:00 --hours 24
         calibrant station plan ctlpo.ctl --log r1749on.log --done r1749on.log --proc point.prc --output tonight.ctl
     """
-    from calibrant.station.aquir import check_aquir, parse_aquir
+    from calibrant.station.aquir import check_aquir, parse_aquir, procedures
     from calibrant.station.fslog import read_log
     from calibrant.station.load import read_flux_table
     from calibrant.station.plan import (
@@ -182,13 +181,13 @@ def plan(
 
     _check(hours, bin_width, slew)
     text = read_text(control)
-    found, problems = parse_aquir(text, control), check_aquir(text, _procedures(proc))
+    found, problems = parse_aquir(text, control), check_aquir(text, procedures(proc))
     logs = [read_log(path) for path in done]
     place = _site(site) if site else _logged_site(log, logs)
     table = read_flux_table(flux or "default")
     if table is None:
         raise ParameterError("flux: expected the name of a flux.ctl")
-    sky = whats_up(found, place, _moment(start), hours)
+    sky = whats_up(found, place, _start(start), hours)
     scans = done_scans(logs)
     bins = coverage(sky, table, scans, bin_width)
     by_file = aquir_order(sky, slew)
@@ -211,14 +210,6 @@ def _check(hours: float, bin_width: float, slew: float) -> None:
         raise ParameterError(f"bin_width={bin_width}: expected 1 to 45 degrees, usually 5 or 10")
     if not slew > 0:
         raise ParameterError(f"slew={slew}: expected degrees per minute, more than 0")
-
-
-def _procedures(paths: Sequence[str]) -> dict[str, list[str]] | None:
-    from calibrant.station.aquir import read_procedures
-
-    if not paths:
-        return None
-    return {name: lines for path in paths for name, lines in read_procedures(path).items()}
 
 
 def _site(text: str) -> Site:
@@ -244,20 +235,17 @@ def _logged_site(path: str, done: Sequence[FsLog]) -> Site:
     return log.site
 
 
-def _moment(text: str) -> float:
-    """Seconds since 1970 of a UTC time, to a whole minute; now for an empty text."""
+def _start(text: str) -> float:
+    """Seconds since 1970 of a UTC time with a date; now, to a whole minute, for an empty text."""
     if not text:
         return clock_module.time() // 60 * 60
-    word = text.strip().removesuffix("Z")
-    for form in FORMS:
-        try:
-            return datetime.strptime(word, form).replace(tzinfo=UTC).timestamp()
-        except ValueError:
-            continue
     try:
-        return datetime.fromisoformat(word).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise ParameterError(f"start={text!r}: expected 2026-11-21T18:00 or 2026.325.18:00 (UTC)") from None
+        seconds, _, dated = moment(text, f"start={text!r}")
+    except SelectionError as error:
+        raise ParameterError(str(error)) from None
+    if not dated:
+        raise ParameterError(f"start={text!r}: found no date, expected 2026-11-21T18:00 or 2026.325.18:00 (UTC)")
+    return seconds
 
 
 def _sources(sky: Sky, kinds: Sequence[str]) -> tuple[int, list[SourcePlan]]:

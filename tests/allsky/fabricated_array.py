@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+PASSWORD = "correct horse"
 POSITIONS = [[0.0, 1.2, 0.0], [0.9, 0.3, 0.0], [-1.1, 0.4, 0.0], [0.5, -1.0, 0.0], [-0.4, -0.7, 0.0], [0.1, 0.2, 0.0]]
 SOURCES = [
     {"name": "GPS-1", "az": 30.0, "el": 60.0, "r": 2.1e7, "jy": 1.5e6},

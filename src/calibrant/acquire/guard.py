@@ -1,0 +1,249 @@
+"""The dead-man guard: a process of its own that switches the lights off when the run dies without saying goodbye.
+
+    python -m calibrant.acquire.guard        (started by a run, which holds the other end of its standard input)
+
+The run writes one line of JSON (`Orders`), later lines "until SECONDS" (the lights may burn so long from now) and
+"dark", at the end "ok". End of file without "ok", the death of the parent, or a light that burns past its time while
+the run says nothing (stopped, hanging): the guard connects to the devices anew, switches all lights off, reads them
+back and writes what it found into the journal.
+
+It has a session of its own and ignores SIGINT, SIGHUP and SIGTERM, so that what ends the run does not end it. It can
+do nothing when the machine itself dies, or the server of the devices.
+
+Only the standard library is imported before it is needed: the guard must be there before the first light.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+READY = "armed"
+START_S = 30.0
+"""Real seconds that the guard may take to start."""
+LOOK_S = 1.0
+"""How often the guard looks whether its parent lives."""
+CONNECT_S = 60.0
+TRIES = 3
+BETWEEN_TRIES_S = 2.0
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the guard needs in order to act alone."""
+
+    inventory: str
+    """Name or file."""
+    journal: str
+    run: str
+    simulate: bool = False
+    speed: float = 1.0
+    floor_s: float = 5.0
+    options: dict[str, Any] = field(default_factory=dict)
+    """For the driver's `connect`."""
+
+
+class Guard:
+    """The run's side: starts the process and tells it what goes on. Nothing here raises while the run goes on."""
+
+    def __init__(self, orders: Orders) -> None:
+        """Start it and wait until it is armed. RuntimeError where it does not start."""
+        self._orders = orders
+        self._process = _spawn(orders)
+        _wait_until_armed(self._process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def restart(self) -> None:
+        """A new process in place of one that has died."""
+        self._let_pipes_go()
+        self._process = _spawn(self._orders)
+        _wait_until_armed(self._process)
+
+    def lit(self, seconds: float) -> None:
+        """Lights may burn for so long (real seconds) from now; then the guard acts even if the run still lives."""
+        self._tell(f"until {seconds:.3f}")
+
+    def dark(self) -> None:
+        """No light burns."""
+        self._tell("dark")
+
+    def dismiss(self) -> None:
+        """All lights are off, or a person has been alarmed: it may go."""
+        self._tell("ok")
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._let_pipes_go()
+
+    def _tell(self, line: str) -> None:
+        try:
+            os.write(self._stdin, line.encode() + b"\n")
+        except OSError:
+            # It has died; the run sees that by `alive`.
+            return
+
+    @property
+    def _stdin(self) -> int:
+        return self._process.stdin.fileno() if self._process.stdin else -1
+
+    def _let_pipes_go(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _spawn(orders: Orders) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calibrant.acquire.guard"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
+    if process.stdin is not None:
+        process.stdin.write(json.dumps(asdict(orders)).encode() + b"\n")
+    return process
+
+
+def _wait_until_armed(process: subprocess.Popen[bytes]) -> None:
+    output = process.stdout.fileno() if process.stdout else -1
+    readable, _, _ = select.select([output], [], [], START_S)
+    if not readable or READY not in os.read(output, 100).decode(errors="replace"):
+        process.kill()
+        process.wait()
+        raise RuntimeError("the guard process, which switches the lights off if this one dies, did not start")
+
+
+# ---- the guard's own side
+
+
+def main() -> int:
+    """Wait for the end of the run. Returns 0 after "ok", 1 where lights were switched off, 3 where it failed."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = os.getppid()
+    lines = _Lines(sys.stdin.fileno())
+    orders = Orders(**json.loads(lines.first()))
+    os.write(sys.stdout.fileno(), READY.encode() + b"\n")
+    why = _watch(lines, parent)
+    return act(orders, why) if why else 0
+
+
+class _Lines:
+    """Lines from a pipe, with a time limit."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle, self._rest, self.ended = handle, b"", False
+
+    def first(self) -> str:
+        while True:
+            lines = self.wait(LOOK_S)
+            if lines:
+                self._rest = "".join(line + "\n" for line in lines[1:]).encode() + self._rest
+                return lines[0]
+            if self.ended:
+                sys.exit(0)
+
+    def wait(self, seconds: float) -> list[str]:
+        """Whole lines that came within the time; `ended` is set at the end of the file."""
+        if b"\n" not in self._rest and select.select([self._handle], [], [], max(0.0, seconds))[0]:
+            content = os.read(self._handle, 65536)
+            self.ended = not content
+            self._rest += content
+        *whole, self._rest = self._rest.split(b"\n")
+        return [line.decode() for line in whole]
+
+
+def _watch(lines: _Lines, parent: int) -> str:
+    """Why the guard has to act; empty after "ok"."""
+    until = float("inf")
+    while True:
+        for line in lines.wait(min(LOOK_S, until - time.monotonic())):
+            word, _, value = line.partition(" ")
+            if word == "ok":
+                return ""
+            until = time.monotonic() + float(value) if word == "until" else float("inf")
+        if lines.ended or os.getppid() != parent:
+            return "the run ended without switching its lights off"
+        if time.monotonic() > until:
+            return "a light burnt past its time and the run said nothing"
+
+
+def act(orders: Orders, why: str) -> int:
+    """Switch everything off by a new connection. Returns 1 where all lights are verified off, else 3."""
+    import asyncio
+
+    from calibrant.acquire.journal import Journal
+
+    journal = Journal(orders.journal)
+
+    def report(kind: str, **fields: Any) -> None:
+        try:
+            journal.append(kind, guard=True, **fields)
+        except OSError as error:
+            # The lights matter more than their record.
+            sys.stderr.write(f"calibrant guard: {orders.journal}: {error}\n")
+
+    report("note", text=f"the guard switches all lights off: {why}")
+    problem = ""
+    for attempt in range(TRIES):
+        try:
+            alarm, lights = asyncio.run(_switch_off(orders, report))
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            time.sleep(BETWEEN_TRIES_S if attempt < TRIES - 1 else 0)
+            continue
+        if alarm:
+            report("alarm", text=alarm, lights=lights)
+            sys.stderr.write(f"{alarm}\n")
+            return 3
+        report("alarm", text=f"The guard switched all lights off and verified it: {why}.", lights=[])
+        report("end", verdict="incomplete", reason=why, lights_off=True)
+        return 1
+    text = f"ALARM: the guard could not reach the devices ({problem}). A person must look whether lights burn."
+    report("alarm", text=text, lights=[])
+    report("end", verdict="unsafe", reason=text, lights_off=False)
+    sys.stderr.write(f"{text}\n")
+    return 3
+
+
+async def _switch_off(orders: Orders, report: Any) -> tuple[str, list[str]]:
+    """The alarm's text and lights, both empty where all lights are verified off."""
+    import asyncio
+
+    from calibrant.acquire import drivers
+    from calibrant.acquire.clock import Clock
+    from calibrant.acquire.inventory import load_inventory
+    from calibrant.acquire.safety import alarm_text, switch_off
+
+    inventory = load_inventory(orders.inventory)
+    async with asyncio.timeout(CONNECT_S):
+        observatory = await drivers.connect(inventory, orders.simulate, orders.speed, **orders.options)
+    clock = Clock(orders.speed, orders.floor_s)
+    unverified, _ = await switch_off(observatory.lights, clock, report)
+    async with asyncio.timeout(CONNECT_S):
+        await observatory.close()
+    lights = [item.light for item in unverified]
+    if lights:
+        report("end", verdict="unsafe", reason="lights could not be verified off", lights_off=False)
+    return (alarm_text(unverified, observatory.name), lights) if lights else ("", [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

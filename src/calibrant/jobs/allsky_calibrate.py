@@ -1,0 +1,60 @@
+"""`calibrant allsky calibrate`: visibilities and known sources -> gains, phases, a verdict, and a report of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from calibrant.allsky.verbs.calibrate import CalibrateResult, refuse_existing, solve
+from calibrant.params import Overwrite, Param, command_line
+
+
+def calibrate(
+    file: Annotated[str, Param("The file of `allsky collect` (or vis .hdf of the telescope).", positional=True)],
+    source: Annotated[
+        list[str], Param('A known source, as "az=0,el=45,r=25" (degrees, metres; r=far); may be repeated.')
+    ] = [],  # noqa: B006
+    output: Annotated[str, Param("The gains file to write, as gains.json. Empty: none.")] = "",
+    report: Annotated[str, Param("The HTML report to write. Empty: none.")] = "",
+    elevation: Annotated[float, Param("Catalogue sources below this are not used.", unit="deg")] = 10.0,
+    ignore: Annotated[list[int], Param("Antennas to leave out.")] = [],  # noqa: B006
+    reference: Annotated[int, Param("The antenna with gain 1 and phase 0.")] = 0,
+    orientation: Annotated[
+        str,
+        Param(
+            "Hold the positions, fit a small rotation, scan all rotations and mirror images, or what the data allow.",
+            choices=("auto", "hold", "fit", "scan"),
+        ),
+    ] = "auto",
+    noise: Annotated[
+        float, Param("Noise of a visibility, per real and imaginary part; for chi2. 0: the data's own, or 0.0015.")
+    ] = 0.0,
+    starts: Annotated[int, Param("Random starts of the solution, 8 or more.")] = 16,
+    seed: Annotated[int, Param("Seed of the random starts.")] = 1,
+    catalogue: Annotated[str, Param("Catalogue file, for visibilities that come without one.")] = "",
+    assume_utc: Annotated[bool, Param("Take timestamps without a zone as UTC.")] = False,
+    method: Annotated[str, Param("Accepted for old scripts (BH, LB, NM, DE); there is one method here.")] = "",
+    api: Annotated[str, Param("Accepted for old scripts; the file has all that is needed.")] = "",
+    overwrite: Overwrite = False,
+) -> CalibrateResult:
+    """Calibrate an all-sky array on point sources: gains and phases of all antennas, with a verdict.
+
+    Given sources are used together with the catalogue's satellites, whose fluxes are fitted. The file of the HOWTO,
+    edited to hold one source, works unchanged. Exit code 3: do not upload.
+
+    Example:
+        calibrant allsky calibrate calib_data.json --source az=0,el=45,r=25 -o gains.json --report report.html
+
+    Raises DataError, FormatError or ParameterError where the file or a source cannot be used.
+    """
+    values = dict(locals())  # the call as it was made: for the solution, and for the report to repeat
+    refuse_existing(report, overwrite)
+    del values["report"]
+    result = solve(**values)
+    if not report:
+        return result
+    from calibrant.weblog.allsky import write_allsky_report
+
+    command = command_line(calibrate, values | {"output": output or "gains.json"}, "allsky calibrate")
+    write_allsky_report(result.calibration, result.judged, report, output, result.remarks, command)
+    return replace(result, report=report)

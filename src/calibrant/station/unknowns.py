@@ -1,0 +1,34 @@
+"""What is not known of some points, in sentences with their number: nothing is left out silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from calibrant.station.derived import opacity_refusals
+from calibrant.station.points import Points
+
+
+def notes_of(points: Points) -> Iterator[str]:
+    """Sentences about direction, polarisation and opacity."""
+    yield from places(points)
+    yield from opacities(points)
+
+
+def places(points: Points) -> Iterator[str]:
+    """Polarisation and direction come from VAL rows, which interrupted scans do not have."""
+    pol, direction = points["pol"] == "", ~np.isfinite(points["elevation_deg"])
+    for missing, what in ((direction, "direction"), (pol, "polarisation")):
+        if missing.any():
+            scans = len(np.unique(points["scan"][missing]))
+            yield (
+                f"{int(missing.sum())} of {len(points)} points ({scans} scan{'s' if scans > 1 else ''} without VAL rows)"
+                f" have no {what}."
+            )
+
+
+def opacities(points: Points) -> Iterator[str]:
+    """Why points that an rxg serves have no opacity."""
+    for reason, count in opacity_refusals(points.columns).items():
+        yield f"{count} points have no opacity: {reason}."

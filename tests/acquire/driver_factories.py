@@ -1,0 +1,94 @@
+"""Where each driver gets its devices for the conformance tests. Join: write a factory, add one line to CASES.
+
+A factory is an async context manager that yields a `Rig`, with real servers started and stopped around it (or by a
+fixture: `request.getfixturevalue("...")`); it calls `pytest.skip("... is not installed")` where it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from calibrant.acquire.devices import Observatory
+from calibrant.acquire.drivers import connect
+from calibrant.acquire.inventory import DetectorEntry, Inventory, LampEntry, Mask
+
+
+@dataclass
+class Rig:
+    """One observatory to try, and how."""
+
+    observatory: Observatory
+    short_s: float = 1.0
+    """An exposure that the tests can wait for."""
+    long_s: float = 60.0
+    """One that would last too long: it is cancelled or aborted."""
+    kinds: tuple[str, ...] = ("bias", "dark", "flat")
+    """What the detector can take."""
+    lights_matter: bool = False
+    """Whether the detector sees the lights: a lit frame is brighter than a dark one."""
+    places: tuple[str, str] | None = None
+    """Two places of the mask to go between; None: no mask, or none that moves."""
+    slow_place: str | None = None
+    """A place so far away that the motion there can be cancelled in time."""
+    break_connection: Callable[[], Awaitable[None]] | None = None
+    """Kills the server or cuts the line."""
+    lost_within_s: float = 10.0
+    """Real seconds until a call must have failed then."""
+    secrets: tuple[str, ...] = ()
+    """Words that no status or description may show."""
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    factory: Callable[[Path, pytest.FixtureRequest], AbstractAsyncContextManager[Rig]]
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+
+
+def sim_inventory(**changes: object) -> Inventory:
+    """A small observatory that behaves like LVM's: six lamps, a mask with four places, cameras of three colours."""
+    values: dict[str, object] = {
+        "name": "small",
+        "driver": "sim",
+        "lamps": {
+            "Argon": LampEntry(flavour="arc", warmup_s=120.0),
+            "Neon": LampEntry(flavour="arc", warmup_s=120.0),
+            "LDLS": LampEntry(flavour="flat", warmup_s=300.0),
+            "Quartz": LampEntry(flavour="flat", warmup_s=120.0),
+        },
+        "mask": Mask(places={"P1-1": 1650.0, "P1-2": 215.0, "P1-3": 16610.0, "P1-12": 3210.0}, move_s=4.0),
+        "positions": {"calibration": {}, "park": {}},
+        "detector": DetectorEntry(cameras=["b1", "r1", "z1"], readout_s=55.0, light_tight=True),
+        "slew_s": 20.0,
+    }
+    return Inventory(**(values | changes))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def sim(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    observatory = await connect(sim_inventory(), speed=500.0, state_path=tmp_path / "lamps.json")
+
+    async def break_connection() -> None:
+        observatory.world.inject("server", "server_dead")  # type: ignore[attr-defined]
+
+    yield Rig(
+        observatory,
+        short_s=60.0,
+        long_s=2000.0,
+        kinds=("bias", "dark", "flat", "arc"),
+        lights_matter=True,
+        places=("P1-2", "P1-3"),
+        slow_place="P1-12",
+        break_connection=break_connection,
+    )
+    await observatory.close()
+
+
+CASES = [
+    Case("sim", sim),
+]
