@@ -36,7 +36,7 @@ def material(**changes: object) -> AllskyMaterial:
     model = RNG.standard_normal(len(i)) + 1j * RNG.standard_normal(len(i))
     positions = np.column_stack([RNG.uniform(-1, 1, (N, 2)), np.zeros(N)])
     usual = AllskyMaterial(
-        panels=(panel("none"), panel("stored"), panel("new")), more=(panel("new"),),
+        panels=(panel("new"),), more=(),
         gain=np.linspace(0.8, 1.2, N), gain_err=np.full(N, 0.01), phase=np.linspace(-3, 3, N),
         phase_err=np.full(N, 0.02), state=("good",) * N, reference=0, stored_gain=np.ones(N),
         stored_phase=np.linspace(3, -3, N), length=RNG.uniform(0.2, 2, len(i)), observed=model + 0.01, model=model,
@@ -50,13 +50,13 @@ def material(**changes: object) -> AllskyMaterial:
 
 
 CASES = {
-    "usual": {},
+    "usual": {"panels": (panel("none"), panel("stored"), panel("new")), "more": (panel("new"),)},
     "no stored gains": {"stored_gain": None, "stored_phase": None},
     "stored nan": {"stored_gain": np.full(N, np.nan), "stored_phase": np.full(N, np.nan)},
     "dead, weak, missing": {"state": ("good", "dead", "weak", "missing", "ignored", "good", "good", "good"),
                             "gain_err": np.array([0, np.nan, 0.1, np.nan, np.nan, 0, 0, 0])},
     "mirrored": {"mirror": True, "rotation_deg": 39.3, "rival": 0.4},
-    "nothing but one source": {"sources": (SourceFlux("x", 1, 0.2, 0.0, True),), "null": math.nan, "more": ()},
+    "nothing but one source": {"sources": (SourceFlux("x", 1, 0.2, 0.0, True),), "null": math.nan},
     "one panel without marks": {"panels": (panel(marks=()),)},
     "flat sky": {"panels": (SkyPanel("new", "new", np.zeros((16, 16)), 0.0),)},
     "worse than nothing": {"held_out": -0.3, "null": -0.1},

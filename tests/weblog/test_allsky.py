@@ -70,8 +70,8 @@ def test_page_is_one_file_without_external_resources(solved: Calibration, tmp_pa
 
 
 def test_verdict_comes_first_in_words_with_reasons(text: str, solved: Calibration) -> None:
-    order = ["Verdict: good", "These gains can be uploaded", "What now</h2>", "The sky before and after</h2>", "Evidence</h2>",
-             "Antennas</h2>", "Sources</h2>", "Residuals</h2>", "Orientation</h2>", "Notes</h2>"]  # fmt: skip
+    order = ["Verdict: good", "These gains can be uploaded", "What now</h2>", "The sky before and after</h2>",
+             "Evidence</h2>", "Antennas</h2>", "Sources</h2>", "Residuals</h2>", "Orientation</h2>", "Notes</h2>"]  # fmt: skip
     body = text[text.index("<main>") :]
     places = [body.index(words) for words in order]
     assert places == sorted(places)
@@ -183,7 +183,7 @@ def test_job_and_image_verb_write_what_they_say(tmp_path: Path) -> None:
 
     sky = image(file, gains=str(gains), output=str(tmp_path / "sky.png"), compare=True, size=128)
     assert [one.gains for one in sky.images] == ["none", "stored", "new"]
-    assert sky.images[-1].contrast > 1.5 * sky.images[0].contrast
+    assert sky.images[-1].contrast > 1.2 * sky.images[0].contrast
     assert [one.found for one in sky.sources] == [True, True, True, True, False]
     json.dumps(sky.to_dict(), allow_nan=False)
     with pytest.raises(ExistsError):

@@ -108,7 +108,7 @@ def test_names_are_escaped(simulated: Path, tmp_path: Path) -> None:
 def test_plot_draws_any_pair(simulated: Path, tmp_path: Path, x: str, y: str, fit: bool) -> None:
     log, rxg = (str(next(simulated.glob(f"*.{kind}"))) for kind in ("log", "rxg"))
     path = tmp_path / "p.png"
-    result = plot([log], x=x, y=y, rxg=[rxg], fit=fit, errors=True, letters=True, output=str(path))
+    result = plot([log], x=x, y=y, rxg=[rxg], fit=fit, errors=True, symbols="both", output=str(path))
     assert path.read_bytes().startswith(b"\x89PNG")
     assert result.included > 0
     with pytest.raises(ExistsError):

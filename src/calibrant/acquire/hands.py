@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from calibrant.acquire.devices import (
 from calibrant.acquire.plan import Step
 
 BURNING = (LightState.ON, LightState.WARMING)
-OWN_OPTIONS = ("on_failure", "intensity", "target_counts", "discard", "warmup_s", "max_on_s", "header")
+OWN_OPTIONS = ("on_failure", "retries", "target_counts", "discard", "mask_steps")
 """Options of a step that are for the engine, not for the detector."""
 FILING_S = 60.0
 """Real seconds that frames which are being written when a run is aborted may take to be whole."""
@@ -110,6 +110,7 @@ class Hands:
         observatory: Observatory,
         clock: Clock,
         limits: Limits,
+        burn_limits: Mapping[int, float],
         filing: Filing,
         report: safety.Report,
         on_late: Late,
@@ -117,7 +118,10 @@ class Hands:
     ) -> None:
         self.observatory, self.clock, self.limits, self.filing = observatory, clock, limits, filing
         self.report, self._on_late, self._on_taken = report, on_late, on_taken
+        self._burn_limits = burn_limits
         self.burning: dict[str, Burn] = {}
+        self.place = ""
+        """Where it points, as far as this run knows."""
         self.hurry = asyncio.Event()
         """Set when pauses and warm-ups are to end at once."""
         self._detector_busy = self._mask_busy = False
@@ -158,7 +162,7 @@ class Hands:
 
     async def _light_on(self, step: Step) -> None:
         for name in step.lights:
-            light, limit = self.observatory.lights[name], self.burn_limit(step)
+            light, limit = self.observatory.lights[name], self._burn_limits[step.index]
             intensity = step.options.get("intensity")
             # Noted first: a light that was asked to go on may burn, whatever it answers.
             self.burning[name] = Burn(time.monotonic(), limit)
@@ -173,11 +177,6 @@ class Hands:
             self.report("light", light=name, asked=True, state=state.value, verified=state in BURNING)
             if state not in BURNING:
                 raise DeviceRefused(f"{name} was switched on and says {state.value}: is it broken, or its outlet?")
-
-    def burn_limit(self, step: Step) -> float:
-        """Nominal seconds that the lights of a light_on step may burn."""
-        planned = float(step.options.get("planned_on_s", 0.0)) * self.limits.burn_factor + self.limits.burn_margin_s
-        return min(planned, float(step.options.get("max_on_s", planned)))
 
     async def _warm(self, step: Step) -> None:
         """Until the lights have been on for the warm-up time, whatever was done since they were switched on."""
@@ -217,7 +216,9 @@ class Hands:
     async def _point(self, step: Step) -> None:
         if self.observatory.pointing is None:
             raise DeviceRefused(f"{self.observatory.name} cannot point, {step.place} was asked for")
-        await self._move(self.observatory.pointing, step.place or "park")
+        self.place = ""
+        await self._move(self.observatory.pointing, step.place)
+        self.place = step.place
 
     async def _move(self, actuator: Actuator, place: str) -> None:
         """One more try, after homing where the device can home, when a move fails."""

@@ -1,84 +1,69 @@
 """Executes a plan on an observatory. In every ending the lights are off and verified, or a person is told.
 
-    run = Run(plan, observatory, "night1", journal=Journal("night1/journal.jsonl"))
-    async for record in run.events(): ...        # beside
+    run = Run(plan, observatory, "night1", journal=Journal("night1/journal.jsonl"), filing=filing)
+    async for record in run.events(): ...        # in another task
     result = await run.execute()
 
 A run ends early by `stop_after_frame`, `stop_after_lamp`, `abort`, by cancelling the task of `execute`, by a device's
 failure, an interlock, or a light that burns too long. Then, all at once and not to be interrupted: lights off (three
 tries, read back), the integration aborted, the mask stopped. What was taken stays; `resume` takes the rest.
 
-What a failure ends is up to the plan (option `on_failure` of its steps): "stop" the run, "skip" the lamp or frame,
-"retry(n)" it. A frame that fails its checks is kept but does not count; the run goes on. A lost connection, a full
-disk and an interlock end the run whatever the plan says, and an interlock that is `open_shutter_only` ends just the
-frames with the shutter open.
+What a failure ends is up to the plan (option `on_failure` of its exposures): "stop" the run, "skip" the lamp or
+frame, "retry" it. A frame that fails its checks is kept but does not count; with "retry" it is taken again, else the
+run goes on. A lost connection, a full disk and an interlock end the run whatever the plan says; only an interlock
+that is `open_shutter_only` (weather) leaves out just the frames with the shutter open.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
+import socket
 import time
+import uuid
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from calibrant.acquire import safety
 from calibrant.acquire.clock import Clock, let_go, shielded
 from calibrant.acquire.control import Inbox
-from calibrant.acquire.devices import (
-    DeviceError,
-    DeviceLost,
-    InterlockTripped,
-    LightState,
-    Observatory,
-)
+from calibrant.acquire.devices import DeviceError, DeviceLost, InterlockTripped, LightState, Observatory
 from calibrant.acquire.events import Stream
 from calibrant.acquire.guard import Guard
-from calibrant.acquire.hands import Filing, Hands, Kept, Limits, NotOff
-from calibrant.acquire.journal import Journal, Record
+from calibrant.acquire.hands import Burn, Filing, Hands, Kept, Limits, NotOff
+from calibrant.acquire.journal import Journal
+from calibrant.acquire.ledger import Ledger
 from calibrant.acquire.oversight import Oversight
 from calibrant.acquire.plan import Plan, Step
-from calibrant.acquire.units import Unit, remaining, units
+from calibrant.acquire.result import FrameResult, RunResult, Verdict
+from calibrant.acquire.units import Unit, burn_limits, pointed_before, remaining, units, wanted
 from calibrant.errors import CalibrantError, DataError
 
-Verdict = Literal["complete", "incomplete", "unsafe"]
-UNSAFE_CODE = 3
+
+def new_id() -> str:
+    """A name for a run: sortable by time, unique."""
+    return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + uuid.uuid4().hex[:6]
 
 
 @dataclass(frozen=True)
-class FrameResult:
-    """One file, or one frame that was not taken (no path)."""
+class Setting:
+    """What surrounds a run; everything has a default that suits a test or a program."""
 
-    key: str
-    path: str
-    kind: str
-    lamp: str
-    exposure_s: float
-    ok: bool
-    problem: str = ""
-    camera: str = ""
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended, and what it took."""
-
-    run: str
-    directory: str
-    journal: str
-    frames: tuple[FrameResult, ...]
-    verdict: Verdict
-    reason: str = ""
-    alarms: tuple[str, ...] = ()
-    taken_before: int = 0
-    """Frames of an earlier run that were there already."""
-
-    @property
-    def exit_code(self) -> int:
-        return {"complete": 0, "incomplete": 1, "unsafe": UNSAFE_CODE}[self.verdict]
+    run_id: str = field(default_factory=new_id)
+    speed: float = 1.0
+    floor_s: float = 5.0
+    """No watchdog is shorter than this (real seconds), however fast a simulation runs."""
+    limits: Limits = field(default_factory=Limits)
+    max_on_s: Mapping[str, float] = field(default_factory=dict)
+    """Light -> nominal seconds that it may burn at most."""
+    done: Mapping[str, list[FrameResult]] = field(default_factory=dict)
+    """Frames that are there already (`resume.verified`)."""
+    start: Mapping[str, Any] = field(default_factory=dict)
+    """More for the journal's start record: inventory, versions, ..."""
 
 
 class _Stopped(Exception):
@@ -95,33 +80,21 @@ class Run:
         directory: str | Path,
         *,
         journal: Journal,
-        filing: Filing | None = None,
-        run_id: str = "",
-        speed: float = 1.0,
-        floor_s: float = 5.0,
-        limits: Limits = Limits(),
-        done: Collection[str] = (),
+        filing: Filing,
         guard: Guard | None = None,
-        start: dict[str, Any] | None = None,
+        setting: Setting | None = None,
     ) -> None:
-        """`done`: keys of frames that are there already (`resume.verified`). `start`: more fields for its record."""
         self.plan, self.observatory, self.directory = plan, observatory, Path(directory)
-        self.run_id = run_id or new_id()
-        self.clock = Clock(speed, floor_s)
         self.journal, self.guard = journal, guard
-        self.stream = Stream()
-        self.alarms: list[str] = []
-        self.result: RunResult | None = None
-        self._start_fields = start or {}
-        self._limits = limits
-        self._done = set(done)
-        self._taken_before = len(self._done)
-        self._frames: list[FrameResult] = []
-        self._failed: dict[str, str] = {}
-        """Key -> why it is not there."""
+        self.setting = setting or Setting()
+        self.limits = self.setting.limits
+        self.clock = Clock(self.setting.speed, self.setting.floor_s)
+        self.ledger = Ledger(plan, journal, observatory.detector.cameras, self.setting.done)
+        self.report = self.ledger.report
+        burns = burn_limits(plan, self.limits.burn_factor, self.limits.burn_margin_s, self.setting.max_on_s)
         self._hands = Hands(
-            observatory, self.clock, limits, filing or self._filing(), self.report, self._late, self._taken
-        )
+            observatory, self.clock, self.limits, burns, filing, self.report, self._late, self._on_taken
+        )  # fmt: skip
         self._owner = {step.frame: unit for unit in units(plan.steps) for step in unit.frames}
         self._queue: deque[tuple[Unit, int]] = deque()
         self._unit: Unit | None = None
@@ -130,13 +103,17 @@ class Run:
         self._cause: Exception | None = None
         self._stop: Literal["", "frame", "lamp"] = ""
         self._abort_reason = ""
-        self._journal_problem = ""
 
     # ---- for others
 
     def events(self) -> Stream:
         """The records of the journal as they come; `async for` over it gives all, from the first one on."""
-        return self.stream
+        return self.ledger.stream
+
+    @property
+    def burning(self) -> Mapping[str, Burn]:
+        """The lights that this run has switched on and not yet verified off."""
+        return self._hands.burning
 
     def stop_after_frame(self, by: str = "the program") -> None:
         """End when the frame under way is stored; at once where none is."""
@@ -150,47 +127,75 @@ class Run:
         self.report("control", command="stop after lamp", by=by)
 
     def abort(self, reason: str = "aborted") -> None:
-        """End now, throwing the frame under way away. Called again it changes nothing."""
+        """End now; the frame under way is thrown away. A second call changes nothing."""
         if self._abort_reason:
-            self.report("note", text=f"{reason}: already ending; nothing interrupts switching the lights off")
+            self.report("note", text=f"{reason}: already ending; switching the lights off is not interrupted")
             return
         self._abort_reason = reason
         self.report("control", command="abort", by=reason)
         if self._task is not None:
             self._task.cancel()
 
+    def interrupt(self, error: Exception) -> None:
+        """End the unit under way with this error; nothing where none is."""
+        if self._cause is None and self._body is not None and not self._body.done():
+            self._cause = error
+            self._body.cancel()
+
+    async def forbidding(self, open_shutter: bool) -> list[str]:
+        """What the interlocks say now. Those for an open shutter only are asked when it is open."""
+        problems = []
+        for interlock in self.observatory.interlocks:
+            if getattr(interlock, "open_shutter_only", False) and not open_shutter:
+                continue
+            try:
+                found = await self.clock.within(interlock.check(), self.limits.switch_s, f"asking {interlock.name}")
+            except DeviceError as error:
+                found = [f"it does not answer ({error})"]
+            problems += [f"{interlock.name}: {text}" for text in found]
+        return problems
+
+    @property
+    def open_shutter(self) -> bool:
+        """The unit under way has frames with the shutter open."""
+        return self._unit is not None and self._unit.open_shutter
+
     async def execute(self) -> RunResult:
-        """Do it. Returns in every ending of the run itself; a cancellation from outside goes on once all is safe."""
+        """Do it. Returns in every ending of the run itself; a cancellation from outside goes on once all is safe.
+
+        An error that is not the devices' or the disk's (a fault of a program) is raised, after all is safe.
+        """
         self._report_start()
-        cancelled: asyncio.CancelledError | None = None
-        self._task = asyncio.create_task(self._work())
+        self._task = task = asyncio.create_task(self._work())
         if self._abort_reason:
-            self._task.cancel()
+            task.cancel()
         oversight = asyncio.create_task(Oversight(self, Inbox(self.directory)).watch())
+        cancelled = 0
         try:
-            await asyncio.wait({self._task})
-        except asyncio.CancelledError as error:
-            cancelled = error
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = 1
             self._abort_reason = self._abort_reason or "cancelled"
-        result, held = await shielded(self._close(self._task, oversight))
-        self.result = result
-        self.stream.close()
-        if cancelled is not None or held:
-            raise cancelled or asyncio.CancelledError
+        result, held = await shielded(self._close(task, oversight))
+        if cancelled or held:
+            raise asyncio.CancelledError
         return result
 
     # ---- the work
 
     async def _work(self) -> None:
-        await self._before()
-        self._queue.extend((unit, unit.tries) for unit in units(remaining(self.plan.steps, self._done)))
-        while self._queue:
+        try:
+            await self._before()
+            self._queue.extend((unit, unit.tries) for unit in units(remaining(self.plan.steps, self.ledger.done)))
             while self._queue:
-                if self._stop:
-                    raise _Stopped
                 await self._attempt(*self._queue.popleft())
-            # A readout that fails late may put its unit back.
+                if not self._queue:
+                    # A readout that fails late may put its unit back.
+                    await self._hands.settle()
+        except Exception:
+            await self._safe(drop_frames=False)
             await self._hands.settle()
+            raise
 
     async def _before(self) -> None:
         """Nothing may forbid working, every light must say what it is, the detector must be ready."""
@@ -203,92 +208,87 @@ class Run:
             raise DeviceLost(f"nobody can tell whether these lights burn: {', '.join(unknown)}; the run does not start")
         if lit := [name for name, state in states.items() if state is not LightState.OFF]:
             self.report("note", text=f"lights were on before the run: {', '.join(lit)}; they are switched off")
-        await self.clock.within(self.observatory.detector.prepare(), self._limits.readout_s, "preparing the detector")
+        await self.clock.within(self.observatory.detector.prepare(), self.limits.readout_s, "preparing the detector")
 
     async def _attempt(self, unit: Unit, tries: int) -> None:
-        """Do a unit. Raises where the run has to end."""
-        steps = [step for step in unit.steps if step.kind != "expose" or step.frame not in self._done]
-        steps = remaining(steps, self._done) if unit.frames else steps
+        """Do what is left of a unit. Raises where the run has to end."""
+        if self._stop:
+            raise _Stopped
+        steps = remaining(unit.steps, self.ledger.done) if unit.frames else list(unit.steps)
         if unit.frames and not any(step.kind == "expose" for step in steps):
             return
+        pointing = pointed_before(self.plan, unit)
+        if pointing is not None and pointing.place != self._hands.place:
+            steps.insert(0, pointing)
         self._unit = unit
         try:
-            if unit.open_shutter and (problems := await self.forbidding(open_shutter=True)):
+            if problems := await self.forbidding(unit.open_shutter):
                 raise InterlockTripped("; ".join(problems))
             await self._supervised(steps)
-        except _Stopped:
-            raise
         except (DeviceError, DataError) as error:
             await self._failure(unit, error, tries - 1)
+        else:
+            self._again_if_bad(unit, tries - 1)
         finally:
             self._unit = None
 
+    def _again_if_bad(self, unit: Unit, tries_left: int) -> None:
+        """A unit of which a frame failed its checks is put back, where it may be tried again."""
+        bad = [step.frame for step in unit.frames if step.frame in self.ledger.bad]
+        if bad and tries_left > 0:
+            self.report("note", text=f"{', '.join(bad)}: taken again, {tries_left} more tries")
+            self._queue.appendleft((unit, tries_left))
+
     async def _supervised(self, steps: list[Step]) -> None:
         """Do the steps in a task of its own, which `interrupt` ends with a cause."""
-        if self._cause is not None:
-            cause, self._cause = self._cause, None
-            raise cause
+        self._cause = None
         self._body = body = asyncio.create_task(self._do(steps))
         try:
             await asyncio.wait({body})
         except asyncio.CancelledError:
             await let_go(body)
             raise
-        finally:
-            self._body = None
         if body.cancelled() and self._cause is not None:
-            cause, self._cause = self._cause, None
-            raise cause
+            raise self._cause
         body.result()
 
     async def _do(self, steps: list[Step]) -> None:
         for step in steps:
             if self._stop == "frame" and step.kind not in ("readout", "light_off"):
                 raise _Stopped
-            if self._journal_problem:
-                raise OSError(self._journal_problem)
+            if self.ledger.journal_problem:
+                raise OSError(self.ledger.journal_problem)
             begin = time.monotonic()
             fields = _step_fields(step)
             self.report("step", phase="begin", **fields)
-            await self._hands.do(step)
-            self._tell_guard()
+            try:
+                await self._hands.do(step)
+            finally:
+                self._tell_guard()
             self.report("step", phase="end", took_s=round(self.clock.elapsed(begin), 3), **fields)
 
-    def interrupt(self, error: Exception) -> None:
-        """End the unit under way, or the next one, with this error."""
-        if self._cause is None:
-            self._cause = error
-            if self._body is not None:
-                self._body.cancel()
-
     async def _failure(self, unit: Unit, error: Exception, tries_left: int) -> None:
-        """Make safe, then go on with the next unit, try again, or raise: the run ends."""
-        unverified, held = await shielded(self._hands.make_safe(drop_frames=False))
-        self._tell_guard()
-        if unverified:
-            raise NotOff(unverified) from error
-        for step in unit.frames:
-            if step.frame not in self._done:
-                self._fail(step.frame, str(error))
-        if held:
-            raise asyncio.CancelledError
-        open_only = isinstance(error, InterlockTripped) and unit.open_shutter and not await self.forbidding(False)
-        if open_only:
-            self.report("note", text=f"{unit}: left out, {error}")
-            return
-        if isinstance(error, DeviceLost | InterlockTripped) or unit.on_failure == "stop":
+        """Make safe, then leave the unit out, have it tried again, or raise: the run ends."""
+        await self._safe(drop_frames=False)
+        for step in wanted(unit.frames):
+            if step.frame not in self.ledger.done:
+                self.ledger.fail(step.frame, str(error))
+        weather = isinstance(error, InterlockTripped) and unit.open_shutter and not await self.forbidding(False)
+        if weather:
+            self.report("note", text=f"{unit} is left out: {error}")
+        elif isinstance(error, DeviceLost | InterlockTripped) or unit.on_failure == "stop":
             raise error
-        if tries_left > 0:
+        elif tries_left > 0:
             self.report("note", text=f"{unit}: {error}; {tries_left} more tries")
             self._queue.appendleft((unit, tries_left))
         else:
-            self.report("note", text=f"{unit}: given up, {error}")
+            self.report("note", text=f"{unit} is given up: {error}")
 
     async def _late(self, step: Step, error: Exception) -> None:
-        """A readout failed, perhaps while the next unit was under way already."""
-        self._fail(step.frame, str(error))
+        """A readout failed, perhaps while another unit is under way."""
+        self.ledger.fail(step.frame, str(error))
         owner = self._owner[step.frame]
-        mine = self._unit is not None and step.frame in {own.frame for own in self._unit.frames}
+        mine = self._unit is not None and step in self._unit.frames
         fatal = not isinstance(error, DeviceError | DataError) or isinstance(error, DeviceLost)
         if mine or fatal or owner.on_failure == "stop":
             raise error
@@ -296,81 +296,113 @@ class Run:
         if owner.on_failure == "retry":
             self._queue.append((owner, 1))
 
-    # ---- bookkeeping
-
-    def _taken(self, step: Step, kept: list[Kept]) -> None:
-        """A frame was stored: it counts when every camera delivered and no check found anything."""
-        self._frames = [frame for frame in self._frames if frame.key != step.frame or frame.path]
-        problems = []
-        for one in kept:
-            fields = asdict(one)
-            problems += [f"{one.camera}: {text}" for text in one.problems]
-            self.report(
-                "frame", key=step.frame, frame_kind=step.frame_kind, lamp=step.object, exposure_s=step.exposure_s,
-                ok=not one.problems, **fields,
-            )  # fmt: skip
-            self._frames.append(_frame(step, not one.problems, "; ".join(one.problems), one))
-        missing = [name for name in self.observatory.detector.cameras if name not in {one.camera for one in kept}]
-        problems += [f"{name} delivered nothing" for name in missing]
-        if problems:
-            self._fail(step.frame, "; ".join(problems), note=bool(missing))
-        else:
-            self._done.add(step.frame)
-            self._failed.pop(step.frame, None)
-
-    def _fail(self, key: str, problem: str, note: bool = True) -> None:
-        self._failed[key] = problem
-        if note:
-            self.report("failed", key=key, problem=problem)
-
-    def report(self, kind: str, **fields: Any) -> None:
-        """A record for the journal and for everybody who listens. Never raises."""
-        try:
-            record = self.journal.append(kind, **fields)
-        except OSError as error:
-            self._journal_problem = f"the journal cannot be written: {error.strerror or error}"
-            record = {"kind": kind, "time": time.time(), **fields}
-        self.tell(record)
-
-    def tell(self, record: Record) -> None:
-        if record["kind"] == "alarm":
-            self.alarms.append(record["text"])
-        self.stream.put(record)
-
-    async def forbidding(self, open_shutter: bool) -> list[str]:
-        """What the interlocks say now. Those for an open shutter only are asked when it is."""
-        problems = []
-        for interlock in self.observatory.interlocks:
-            if getattr(interlock, "open_shutter_only", False) and not open_shutter:
-                continue
-            try:
-                found = await self.clock.within(interlock.check(), self._limits.switch_s, f"asking {interlock.name}")
-            except DeviceError as error:
-                found = [f"it does not answer ({error})"]
-            problems += [f"{interlock.name}: {text}" for text in found]
-        return problems
-
-    @property
-    def open_shutter(self) -> bool:
-        """The unit under way has frames with the shutter open."""
-        return self._unit is not None and self._unit.open_shutter
+    def _on_taken(self, step: Step, kept: list[Kept]) -> None:
+        self.ledger.taken(step, kept)
 
     def _tell_guard(self) -> None:
+        """How long lights may burn before the guard acts although this process lives."""
         if self.guard is None:
             return
-        if self._hands.burning:
-            left = max(burn.limit_s - self.clock.elapsed(burn.since) for burn in self._hands.burning.values())
-            self.guard.lit(self.clock.limit(left + self._limits.burn_margin_s))
-        else:
+        if not self.burning:
             self.guard.dark()
+            return
+        left = max(burn.limit_s - self.clock.elapsed(burn.since) for burn in self.burning.values())
+        self.guard.lit(self.clock.limit(left + self.limits.burn_margin_s))
 
     # ---- the end
 
+    async def _safe(self, *, drop_frames: bool) -> None:
+        """Everything still and dark. NotOff where a light may burn. A cancellation goes on afterwards."""
+        unverified, held = await shielded(self._hands.make_safe(drop_frames=drop_frames))
+        self._tell_guard()
+        if unverified:
+            raise NotOff(unverified)
+        if held:
+            raise asyncio.CancelledError
+
     async def _close(self, task: asyncio.Task[None], oversight: asyncio.Task[None]) -> RunResult:
-        await let_go(oversight)
-        if not task.done():
-            await let_go(task)
-        error = None if not task.done() or task.cancelled() else task.exception()
-        ending = self._abort_reason if self._abort_reason and error is None else ""
-        unverified = await self._final_off(drop_frames=bool(ending) or isinstance(error, NotOff))
-        ...
+        """Nothing interrupts this: it runs shielded."""
+        await let_go(oversight, task)
+        error = task.exception() if task.done() and not task.cancelled() else None
+        unverified = await self._final_off()
+        if unverified:
+            unverified = await self._last_resort(unverified)
+        elif self.guard is not None:
+            await asyncio.to_thread(self.guard.dismiss)
+        reason = self._reason(error)
+        missing = self.ledger.missing()
+        verdict: Verdict = "unsafe" if unverified else "incomplete" if missing or reason else "complete"
+        reason = reason or (f"{len(missing)} of {len(wanted(self.plan.steps))} frames are missing" if missing else "")
+        asked = bool(self._abort_reason) or isinstance(error, _Stopped)
+        self.report(
+            "end", verdict=verdict, reason=reason, asked=asked, lights_off=not unverified,
+            frames=len(wanted(self.plan.steps)), ok=len(wanted(self.plan.steps)) - len(missing),
+        )  # fmt: skip
+        self.ledger.stream.close()
+        if error is not None and not isinstance(error, CalibrantError | OSError | _Stopped):
+            raise error
+        return RunResult(
+            self.setting.run_id, str(self.directory), str(self.journal.path), self.ledger.results(),
+            verdict, reason, tuple(self.ledger.alarms),
+        )  # fmt: skip
+
+    async def _final_off(self) -> list[safety.Unverified]:
+        """Off once more, then a last look: a command that hung may have switched a light on later."""
+        unverified = await self._hands.make_safe(drop_frames=True)
+        states = await safety.read_lights(self.observatory.lights, self.clock)
+        if not unverified and any(state is not LightState.OFF for state in states.values()):
+            unverified = await self._hands.make_safe(drop_frames=True)
+        return unverified
+
+    async def _last_resort(self, unverified: list[safety.Unverified]) -> list[safety.Unverified]:
+        """Alarm; then the guard tries by a connection of its own."""
+        text = safety.alarm_text(unverified, self.observatory.name)
+        self.report("alarm", text=text, lights=[item.light for item in unverified])
+        if self.guard is None:
+            return unverified
+        verified = await asyncio.to_thread(self.guard.take_over)
+        if not verified:
+            return unverified
+        self.report("note", text="the guard has switched all lights off by a new connection, and verified it")
+        return []
+
+    def _reason(self, error: BaseException | None) -> str:
+        if isinstance(error, _Stopped):
+            return f"stopped after this {self._stop}, as asked"
+        if error is not None:
+            return str(error) or type(error).__name__
+        return self._abort_reason or self.ledger.journal_problem
+
+    def _report_start(self) -> None:
+        plan, setting = self.plan, self.setting
+        devices = [self.observatory.detector, *self.observatory.lights.values()]
+        devices += [part for part in (self.observatory.mask, self.observatory.pointing) if part is not None]
+        start = {
+            "run": setting.run_id,
+            "plan": {
+                "name": plan.name,
+                "hash": plan.hash,
+                "steps": len(plan.steps),
+                "frames": [step.frame for step in wanted(plan.steps)],
+                "duration_s": plan.duration_s,
+            },
+            "inventory": {"name": plan.inventory, "driver": self.observatory.driver},
+            "sequence": plan.sequence,
+            "cameras": self.observatory.detector.cameras,
+            "speed": setting.speed,
+            "simulated": self.observatory.simulated,
+            "resumed": bool(setting.done),
+            "directory": str(self.directory.resolve()),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "versions": {"python": platform.python_version()},
+            "devices": {device.name: device.describe() for device in devices},
+            **setting.start,
+        }
+        self.report("start", **start)
+
+
+def _step_fields(step: Step) -> dict[str, Any]:
+    """What of a step is worth a line of the journal."""
+    shown = {name: value for name, value in asdict(step).items() if value and name not in ("kind", "options", "index")}
+    return {"index": step.index, "step": step.kind, **shown}

@@ -6,15 +6,12 @@ or a single other step.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calibrant.acquire.plan import Plan, Step
 
 CLOSED_SHUTTER = ("bias", "dark")
-RETRIES = 2
-"""Of on_failure "retry" without a number."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +35,19 @@ class Unit:
     @property
     def on_failure(self) -> str:
         """"stop", "skip" or "retry"."""
-        return self._policy()[0]
+        return next((str(step.options["on_failure"]) for step in self.frames if "on_failure" in step.options), "stop")
 
     @property
     def tries(self) -> int:
-        return 1 + self._policy()[1]
+        return 1 + max((int(step.options.get("retries", 0)) for step in self.frames), default=0)
 
     def __str__(self) -> str:
         return "+".join(self.lights) or next((step.frame for step in self.frames), self.steps[0].kind)
 
-    def _policy(self) -> tuple[str, int]:
-        """What its steps say should happen when something fails, and how many more tries that gives."""
-        text = next((str(step.options["on_failure"]) for step in self.steps if "on_failure" in step.options), "stop")
-        match = re.fullmatch(r"retry(?:\((\d+)\))?", text)
-        if match:
-            return "retry", int(match[1] or RETRIES)
-        return ("skip" if text == "skip" else "stop"), 0
+
+def wanted(steps: Iterable[Step]) -> list[Step]:
+    """The exposures of which files are kept."""
+    return [step for step in steps if step.kind == "expose" and not step.options.get("discard")]
 
 
 def units(steps: Iterable[Step]) -> list[Unit]:
@@ -79,8 +73,25 @@ def _reads_one_of(step: Step, part: list[Step]) -> bool:
 
 def remaining(steps: Iterable[Step], done: Collection[str]) -> list[Step]:
     """The steps that are left when the frames of the keys `done` are there: no lamp is lit for nothing."""
-    left = [step for unit in units(steps) for step in _left_of(unit, done)]
+    steps = list(steps)
+    unneeded = {*done, *_idle_discards(steps, done)}
+    left = [step for unit in units(steps) for step in _left_of(unit, unneeded)]
     return [step for number, step in enumerate(left) if _useful(step, left[number + 1 :])]
+
+
+def _idle_discards(steps: list[Step], done: Collection[str]) -> set[str]:
+    """Frames to be thrown away of which all the frames that they prepare for are there."""
+    idle: set[str] = set()
+    prepared: tuple[str, str] | None = None
+    missing = False
+    for step in reversed([step for step in steps if step.kind == "expose"]):
+        if prepared != (step.frame_kind, step.object):
+            prepared, missing = (step.frame_kind, step.object), False
+        if not step.options.get("discard"):
+            missing = missing or step.frame not in done
+        elif not missing:
+            idle.add(step.frame)
+    return idle
 
 
 def _left_of(unit: Unit, done: Collection[str]) -> list[Step]:
@@ -91,8 +102,29 @@ def _left_of(unit: Unit, done: Collection[str]) -> list[Step]:
 
 
 def _useful(step: Step, after: Sequence[Step]) -> bool:
-    """A pointing or a pause is for the frames that follow it; parking for having taken some."""
+    """A pointing or a pause is for the frames that follow it."""
     if step.kind not in ("point", "wait"):
         return True
     until = next((number for number, other in enumerate(after) if other.kind == step.kind), len(after))
     return any(other.kind == "expose" for other in after[:until])
+
+
+def pointed_before(plan: Plan, unit: Unit) -> Step | None:
+    """The pointing that is in force where a unit begins."""
+    begin = unit.steps[0].index
+    earlier = [step for step in plan.steps if step.kind in ("point", "park") and step.index < begin]
+    return earlier[-1] if earlier and unit.frames else None
+
+
+def burn_limits(plan: Plan, factor: float, margin_s: float, max_on_s: Mapping[str, float]) -> dict[int, float]:
+    """For each light_on step, by its index, how long its lights may burn: longer than planned, but not for ever."""
+    limits = {}
+    for step in plan.steps:
+        if step.kind != "light_on":
+            continue
+        off = (other for other in plan.steps[step.index + 1 :] if other.kind in ("light_off", "all_off"))
+        end = next((other.start_s for other in off if not other.lights or set(step.lights) & set(other.lights)), None)
+        planned = (plan.duration_s if end is None else end) - step.start_s
+        hardest = min((max_on_s[name] for name in step.lights if name in max_on_s), default=float("inf"))
+        limits[step.index] = min(planned * factor + margin_s, hardest)
+    return limits

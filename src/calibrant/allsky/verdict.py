@@ -20,6 +20,8 @@ GOOD, CHECK, NO = "good", "check", "do not upload"
 GOOD_POWER, POOR_POWER = 0.75, 0.5
 OF_NULL = 0.75
 """The true sky must leave less than this share of the power that a shuffled one leaves unexplained."""
+OF_NULL_OF_FEW, FEW_FOUND = 0.5, 3
+"""The same where fewer sources than this were found: two fit many a wrong sky."""
 OF_RIVAL = 0.72
 """An orientation is recognised where it leaves less than this share of what the next best leaves unexplained."""
 TURNED_DEG = 5.0
@@ -59,8 +61,12 @@ def _recognised(result: Calibration) -> bool:
 
 
 def _like_null(result: Calibration) -> bool:
-    null = result.null_power
-    return math.isfinite(null) and 1 - result.held_out_power > OF_NULL * (1 - max(null, 0.0))
+    null, share = result.null_power, OF_NULL if len(_heard(result)) >= FEW_FOUND else OF_NULL_OF_FEW
+    return math.isfinite(null) and 1 - result.held_out_power > share * (1 - max(null, 0.0))
+
+
+def _heard(result: Calibration) -> set[str]:
+    return {source.name for source in result.sources if source.state == "found"}
 
 
 def _agreeing(result: Calibration) -> int:
@@ -70,11 +76,17 @@ def _agreeing(result: Calibration) -> int:
 def _against(result: Calibration) -> list[str]:
     """What forbids an upload."""
     reasons = [*_orientation_wrong(result), *_sky_wrong(result)]
-    lost = sorted({source.name for source in result.sources if source.given and source.state == "silent"})
-    heard = {source.name for source in result.sources if source.given and source.state == "found"}
-    if set(lost) - heard:
-        names = ", ".join(name for name in lost if name not in heard)
+    lost = {source.name for source in result.sources if source.given} - _heard(result)
+    if lost:
+        names = ", ".join(sorted(lost))
         reasons.append(f"The given source {names} was not found: is it on, and where it is said to be?")
+    heard, listed = _heard(result), {source.name for source in result.sources if source.name.lower() != "sun"}
+    known = {source.name for source in result.sources if source.given or math.isfinite(source.r_m)}
+    if len(heard) == 1 and len(listed) > 1 and not heard & known:
+        reasons.append(
+            f"Only one of {len(listed)} sources was found, and one source fits in any direction: nothing shows that it "
+            f"is {min(heard)!r}. If it is yours, say where it is with --source."
+        )
     used = sum(antenna.state in ("good", "weak") for antenna in result.antennas)
     if used < len(result.antennas) / 2:
         reasons.append(f"Only {used} of {len(result.antennas)} antennas have a solution; look at the others first.")
@@ -146,7 +158,7 @@ def _doubts(result: Calibration) -> list[str]:
 
 def _support(result: Calibration) -> list[str]:
     """What was found, in sentences."""
-    found = sorted({source.name for source in result.sources if source.state == "found"})
+    found = sorted(_heard(result))
     silent = {source.name for source in result.sources} - set(found)
     null = f"; a shuffled sky {_percent(result.null_power)}." if math.isfinite(result.null_power) else "."
     reasons = [

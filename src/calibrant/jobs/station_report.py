@@ -65,6 +65,10 @@ def report(
     time: options.Time = "",
     elevation: options.Elevation = "",
     session: options.Session = "",
+    opacity: options.Opacity = "auto",
+    tatm: options.Tatm = "273",
+    gain_tcal: options.GainTcal = 0.0,
+    gain_at: options.GainAt = "",
     like_gnplt: Annotated[bool, Param("Fit as GNPLT does: plain least squares, plain means.")] = False,
     output: Annotated[str, Param("The page to write; its JSON comes beside it as NAME.json.")] = "report.html",
     overwrite: Overwrite = False,
@@ -90,12 +94,15 @@ def report(
         "source": source, "pol": pol, "lo": lo, "freq": freq, "detector": detector, "time": time,
         "elevation": elevation,
     }  # fmt: skip
-    loaded = load(logs, rxg=rxg, flux=flux, session=session, selection=selection)
+    treated = options.of_receivers(opacity, tatm, gain_tcal, gain_at, like_gnplt=like_gnplt)
+    loaded = load(logs, rxg=rxg, flux=flux, session=session, selection=selection, **treated)
     fits = fit_all(loaded, like_gnplt=like_gnplt)
     judgement = judge(
         loaded.points, logs=loaded.logs, receivers=loaded.receivers, fits=fit_checks(fits), advice=advice_of(fits)
     )
-    commands = commands_of(loaded, flux, like_gnplt)
+    given = {"flux": flux, "session": session, "opacity": opacity, "tatm": tatm, "gain_tcal": gain_tcal,
+             "gain_at": gain_at, "like_gnplt": like_gnplt, **selection}  # fmt: skip
+    commands = commands_of(loaded, given)
     drawn = material(loaded, judgement, fits, band_labels(loaded.points, stations_of(loaded.logs)))
     write_station_report(loaded, judgement, fits, drawn, commands, output)
     result = StationReport(
@@ -111,18 +118,38 @@ def vars_of(skipped: Any) -> dict[str, Any]:
     return {name: getattr(skipped, name) for name in ("file", "line", "reason", "text")}
 
 
-def commands_of(loaded: Loaded, flux: str, like_gnplt: bool) -> list[str]:
-    """What to type to see the points, to fit, and to put the result into the files."""
-    logs = " ".join(shlex.quote(log.path) for log in loaded.logs)
-    more = f" --flux {shlex.quote(flux)}" if flux else ""
-    lines = [f"calibrant station onoff {logs}{more}", f"calibrant station edit {logs}{more} --rules default"]
-    gnplt = " --like-gnplt" if like_gnplt else ""
-    for rxg in loaded.receivers.files if loaded.receivers is not None else ():
-        path, name = shlex.quote(rxg.path), os.path.splitext(rxg.name)[0]
-        for kind in ("gain", "tcal", "trec"):
-            found = shlex.quote(f"{name}-{kind}.json")
-            lines.append(f"calibrant station fit {kind} {logs} --rxg {path}{more}{gnplt} --json > {found}")
-            lines.append(f"calibrant station update {path} --from {found} --dry-run")
+def commands_of(loaded: Loaded, given: dict[str, Any]) -> list[str]:
+    """What to type to see the points, to fit, and to put the result into the files; `given`: options of the report.
+
+    Each rxg file comes with the logs that it serves, and with no fit that has no points.
+    """
+    from calibrant.params import command_line, declared
+    from calibrant.station.verbs.edit import edit
+    from calibrant.station.verbs.fit_gain import fit_gain
+    from calibrant.station.verbs.fit_tcal import fit_tcal
+    from calibrant.station.verbs.fit_trec import fit_trec
+    from calibrant.station.verbs.onoff import onoff
+    from calibrant.station.verbs.update import update
+
+    def line(verb: Any, name: str, **values: Any) -> str:
+        known = {one.name for one in declared(verb)}
+        return command_line(verb, {key: value for key, value in (given | values).items() if key in known}, name)
+
+    logs = [log.path for log in loaded.logs]
+    files = loaded.receivers.files if loaded.receivers is not None else ()
+    lines = [
+        line(onoff, "station onoff", logs=logs, rxg=[rxg.path for rxg in files]),
+        line(edit, "station edit", logs=logs, rules="default", dry_run=True),
+    ]
+    fits = {"gain": fit_gain, "tcal": fit_tcal, "trec": fit_trec}
+    for rxg in files:
+        mine = loaded.points.where(loaded.points["rxg"] == rxg.name)
+        serves = [logs[index] for index in sorted(set(mine["log"].tolist()))]
+        for kind, verb in fits.items() if serves else ():
+            found = f"{os.path.splitext(rxg.name)[0]}-{kind}.json"
+            fit = line(verb, f"station fit {kind}", logs=serves, rxg=[rxg.path])
+            lines.append(f"{fit} --json > {shlex.quote(found)}")
+            lines.append(line(update, "station update", rxg=rxg.path, from_=found, dry_run=True))
     return lines
 
 

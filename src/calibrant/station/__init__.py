@@ -1,7 +1,7 @@
 """The VLBI station: amplitude calibration from Field System logs to receiver gain files and antab.
 
-    from calibrant import station
-    log = station.read_log("r1730ny.log")
+    from calibrant.station.load import load
+    points = load(["r1730ny.log"], rxg=["nyx.rxg"]).points
 
 Nothing here needs a Field System, a network or a browser.
 """

@@ -68,9 +68,13 @@ def ordered_bands(points: Points, labels: NDArray[np.str_]) -> tuple[str, ...]:
 
 
 def ratio_of(points: Points) -> NDArray[np.float64]:
-    """Measured over assumed Tcal: against the rxg where one was given, else against what the log assumed."""
-    against_rxg = np.asarray(points["ratio"], dtype=np.float64)
-    ratio = np.where(np.isfinite(against_rxg), against_rxg, points["tcal_ratio"])
+    """Measured over assumed Tcal: against the rxg where one was given, else against what the log assumed.
+
+    Corrected for opacity where the rxg asks for it and the opacity is known.
+    """
+    ratio = np.asarray(points["ratio_corrected"], dtype=np.float64)
+    for name in ("ratio", "tcal_ratio"):
+        ratio = np.where(np.isfinite(ratio), ratio, points[name])
     return np.where(points["no_diode"], np.nan, ratio)
 
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.errors import ParameterError
+from calibrant.errors import DataError, ParameterError
 from calibrant.registry import unknown
 from calibrant.station.opacity import (
     CHOICES,
@@ -79,6 +79,14 @@ class Opacity:
         if self.tatm_k == "weather":
             return tatm_from_surface(temperature_c)
         return np.full(len(temperature_c), float(self.tatm_k))
+
+    def known_tatm(self, temperature_c: Floats) -> tuple[Floats, int]:
+        """(Tatm of each point, how many take the median for want of a logged temperature); DataError if all do."""
+        found = self.tatm(temperature_c)
+        known = np.isfinite(found)
+        if not known.any():
+            raise DataError("no temperature was logged before these scans; give --tatm 273")
+        return np.where(known, found, np.median(found[known])), int((~known).sum())
 
 
 def derive(

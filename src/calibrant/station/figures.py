@@ -119,24 +119,24 @@ def material(
 
 def _gains(points: Points, receivers: Receivers | None, fits: dict[str, BandFits]) -> Iterator[GainPanel]:
     for rxg, pol, mine in receivers_of(points, receivers):
-        use = mine & ~points["deleted"] & np.isfinite(points["gain"])
+        use = mine & ~points["deleted"] & np.isfinite(points["gain_corrected"])
         if not use.any():
             continue
         fit = fits[rxg.name].gain if rxg.name in fits else None
         new = fitted_gain(fit, pol) if fit is not None and pol in fit.dpfu else None
         yield GainPanel(
-            rxg.name, pol, points["elevation_deg"][use], points["gain"][use], points["gain_err"][use],
-            points["source"][use], file_gain(rxg, pol), new,
+            rxg.name, pol, points["elevation_deg"][use], points["gain_corrected"][use],
+            points["gain_corrected_err"][use], points["source"][use], file_gain(rxg, pol), new,
         )  # fmt: skip
 
 
 def _tcals(points: Points, receivers: Receivers | None, fits: dict[str, BandFits]) -> Iterator[TcalPanel]:
     for rxg, pol, mine in receivers_of(points, receivers):
-        use = mine & ~points["deleted"] & np.isfinite(points["tcal_k"])
+        use = mine & ~points["deleted"] & np.isfinite(points["tcal_k_corrected"])
         if not use.any():
             continue
         new = tcal_columns(fits[rxg.name].tcal if rxg.name in fits else None, pol)
-        yield TcalPanel(rxg.name, pol, points["freq_mhz"][use], points["tcal_k"][use], *file_tcal(rxg, pol), *new)
+        yield TcalPanel(rxg.name, pol, *(points[name][use] for name in ("freq_mhz", "tcal_k_corrected")), *file_tcal(rxg, pol), *new)
 
 
 def _trecs(points: Points, receivers: Receivers | None, fits: dict[str, BandFits]) -> Iterator[TrecPanel]:

@@ -69,11 +69,12 @@ def _gain(loaded: Loaded, like_gnplt: bool) -> GainFit:
 
     use = usable(loaded, "gain")
     curve, data = use.rxg.curve, gain_data(use.points, like_gnplt)
+    corrected, _ = loaded.opacity.corrects(use.rxg)
     if like_gnplt:
         first = data.select(data.pol == data.pols[0])
         degree = max(len(curve.coefficients) - 1, 0)
-        return gnplt_gain_curve(first, degree=degree, kind=curve.kind, opacity_corrected=curve.opacity_corrected)
-    return fit_gain_curve(data, kind=curve.kind, detectors="auto", opacity_corrected=curve.opacity_corrected)
+        return gnplt_gain_curve(first, degree=degree, kind=curve.kind, opacity_corrected=corrected)
+    return fit_gain_curve(data, kind=curve.kind, detectors="auto", opacity_corrected=corrected)
 
 
 def _tcal(loaded: Loaded, like_gnplt: bool) -> TcalFit:
@@ -90,8 +91,10 @@ def _trec(loaded: Loaded, like_gnplt: bool) -> TrecFit:
     from calibrant.station.fitdata import trec_data, usable
     from calibrant.station.trec import fit_trec, gnplt_trec
 
-    data = trec_data(usable(loaded, "trec").points, like_gnplt)
-    return gnplt_trec(data) if like_gnplt else fit_trec(data)
+    points = usable(loaded, "trec").points
+    tatm, _ = loaded.opacity.known_tatm(points["temperature_c"])
+    data = trec_data(points, like_gnplt)
+    return gnplt_trec(data, tatm_k=float(tatm.mean())) if like_gnplt else fit_trec(data, tatm_k=tatm)
 
 
 def _advice(loaded: Loaded) -> Advice:

@@ -15,6 +15,7 @@ import numpy as np
 from calibrant.station.bands import BandSummary, band_labels, stations_of, summarise
 from calibrant.station.judge_coverage import Coverage, coverage
 from calibrant.station.trends import TrendPoint, changes, trends
+from calibrant.station.unknowns import opacities, places
 
 if TYPE_CHECKING:
     from calibrant.station.points import Points
@@ -109,6 +110,7 @@ def judge(
     series = trends(points, labels)
     checks = [*_data(points), *_ratios(bands), *_compressions(bands), *_sefds(bands)]
     checks += [*_field_system(points, logs), *_fluxes(points), *_deleted(points), *_scans(logs), *_coverage(seen)]
+    checks += _unknowns(points)
     checks += [Check(1, "trends", sentence) for sentence in changes(series)]
     checks += _stations(logs, receivers)
     checks += fits
@@ -129,7 +131,7 @@ def _percent(value: float) -> str:
 
 
 def _name(band: BandSummary) -> str:
-    return f"{band.band} {band.pol}"
+    return f"{band.band} {band.pol or '(polarisation unknown)'}"
 
 
 def _data(points: Points) -> list[Check]:
@@ -280,9 +282,22 @@ def _stations(logs: Sequence[FsLog], receivers: Receivers | None) -> list[Check]
     return [Check(1, "logs", f"the logs are of several stations ({', '.join(names)}), the rxg files of one only")]
 
 
+def _unknowns(points: Points) -> list[Check]:
+    """Points that are in no picture against elevation, in no rxg's band, or not corrected as the rxg asks."""
+    checks = [Check(int("polarisation" in words), "logs", words.rstrip(".")) for words in places(points)]
+    asked = np.isfinite(points["ratio"]) & ~np.isfinite(points["ratio_corrected"]) & ~points["deleted"]
+    if asked.any():
+        told = "; ".join(words.rstrip(".") for words in opacities(points.where(asked)))
+        words = f"{int(asked.sum())} points are not corrected for opacity as their rxg asks: {told or 'no Trec'}"
+        checks.append(Check(1, "ratio", words))
+    return checks
+
+
 def _coverage(seen: Coverage) -> list[Check]:
     if not seen.scans:
         return []
+    if not np.isfinite(seen.elevation_low):
+        return [Check(1, "coverage", "no elevation is known"), *(Check(*one) for one in seen.frequency_checks())]
     checks = [Check(0, "coverage", f"elevations {seen.elevation_low:.0f}° to {seen.elevation_high:.0f}°")]
     checks += [Check(1, "coverage", sentence) for sentence in seen.elevation_sentences()]
     checks += [Check(*one) for one in seen.frequency_checks()]

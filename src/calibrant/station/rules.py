@@ -22,6 +22,8 @@ Mask = NDArray[np.bool_]
 RATIO_MAD = 1.4826
 """Median absolute deviation of a normal distribution -> its sigma."""
 FEWEST_FOR_OUTLIERS = 4
+RATIOS = ("ratio_corrected", "ratio", "tcal_ratio")
+"""Columns of the Tcal ratio: with the rxg and opacity, with the rxg, with the log's own values."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def _negative_sky(points: Points) -> Mask:
 
 def _ratio_outlier(points: Points, sigmas: float) -> Mask:
     """Further than so many robust sigmas from the median of the same detector and frequency."""
-    ratio = points["ratio"] if np.isfinite(points["ratio"]).any() else points["tcal_ratio"]
+    name = next((one for one in RATIOS if np.isfinite(points[one]).any()), RATIOS[-1])
+    ratio, error = points[name], points[f"{name}_err"]
     result = np.zeros(len(points), dtype=bool)
     keys = np.char.add(np.char.add(points["detector"], points["pol"]), points["freq_mhz"].astype(str))
     for group in _groups(keys):
@@ -81,8 +84,7 @@ def _ratio_outlier(points: Points, sigmas: float) -> Mask:
             continue
         middle = np.median(known)
         spread = RATIO_MAD * np.median(np.abs(known - middle))
-        errors = np.nan_to_num(points["ratio_err" if ratio is points["ratio"] else "tcal_ratio_err"][group])
-        result[group] = np.abs(values - middle) > sigmas * np.maximum(spread, errors)
+        result[group] = np.abs(values - middle) > sigmas * np.maximum(spread, np.nan_to_num(error[group]))
     return result
 
 

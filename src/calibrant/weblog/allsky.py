@@ -46,8 +46,8 @@ def write_allsky_report(
 ) -> str:
     """Write the page to `path` through a temporary name and return it. An existing page is replaced.
 
-    `gains` is the gains file that belongs to it (empty: none was written); `command` is what writes it again. A figure that cannot be drawn is named on
-    the page with the reason; it does not end the report.
+    `gains` is the gains file that belongs to it (empty: none was written); `command` is what writes it again.
+    A figure that cannot be drawn is named on the page with the reason; it does not end the report.
     """
     return write_page(render(result, verdict, gains, remarks, command), path)
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("source", "pol", "freq", "time", "detector", "lo", "log")
+SYMBOLS = ("points", "letters", "both")
+CORRECTED = ("gain", "tcal_k", "ratio")
+"""Quantities that are drawn corrected for opacity where that is asked for."""
 GROUP_LABELS = {"lo": "LO", "pol": "polarisation", "freq": "frequency"}
 MOST_FREQUENCIES = 16
 """More frequencies than this are coloured by value, with a scale instead of a legend."""
@@ -67,11 +70,15 @@ def plot(
     elevation: options.Elevation = "",
     where: options.Where = "",
     session: options.Session = "",
+    opacity: options.Opacity = "auto",
+    tatm: options.Tatm = "273",
+    gain_tcal: options.GainTcal = 0.0,
+    gain_at: options.GainAt = "",
     colour: Annotated[str, Param("What the colours tell.", choices=COLOURS)] = "source",
     highlight: Annotated[str, Param("Sources, detectors or frequencies (MHz) to draw in black: 'casa,8212.99'.")] = "",
-    letters: Annotated[bool, Param("Draw every point as the letter of its source: A to Z, then AA, AB, ...")] = False,
-    points: Annotated[bool, Param("Draw points beside the letters.")] = False,
-    both: Annotated[bool, Param("Draw points and letters.")] = False,
+    symbols: Annotated[
+        str, Param("Points, the letter of their source (A to Z, then AA, AB, ...), or both.", choices=SYMBOLS)
+    ] = "points",
     show_deleted: Annotated[bool, Param("Draw deleted points too, as red crosses.")] = False,
     errors: Annotated[bool, Param("Draw error bars of one sigma.")] = False,
     fit: Annotated[bool, Param("Fit what belongs to the axes: gain curve, Tcal(K), or Trec and opacity.")] = False,
@@ -84,25 +91,28 @@ def plot(
 
     What belongs to the axes is drawn with them: the gain curve on file (gain against elevation), the Tcal table
     (tcal_k against frequency), Trec (tsys_minus_tspill against airmass), a line at 1 (Tcal ratio). Points outside the
-    limits stay in fits.
+    limits stay in fits. Gain, Tcal(K) and ratio are corrected for opacity as --opacity says.
 
     Example:
         calibrant station plot r1730ny.log --x elevation --y sefd --source calibrators -o sefd.png
-        calibrant station plot ef.log --rxg x.rxg --x elevation --y gain --pol l --letters --fit -o gain.pdf
+        calibrant station plot ef.log --rxg x.rxg --x elevation --y gain --pol l --symbols letters --fit -o gain.pdf
     """
     from calibrant.plots.station import draw_scatter
     from calibrant.plots.station.scatter import save
     from calibrant.station.load import load
+    from calibrant.station.quantities import QUANTITIES
 
+    _ = QUANTITIES[x], QUANTITIES[y]  # an unknown name is refused before anything is read
     path = _output(output, x, y, overwrite)
     selection = {
         "source": source, "pol": pol, "lo": lo, "freq": freq, "detector": detector, "scan": scan, "time": time,
         "elevation": elevation, "where": where,
     }  # fmt: skip
-    loaded = load(logs, rxg=rxg, flux=flux, session=session, selection=selection)
+    treated = options.of_receivers(opacity, tatm, gain_tcal, gain_at)
+    loaded = load(logs, rxg=rxg, flux=flux, session=session, selection=selection, **treated)
     limits = (*_limits("xlim", xlim), *_limits("ylim", ylim))
     what, notes = _scatter(
-        loaded, x, y, colour, highlight, limits, letters=letters or both, dots=points or both or not letters,
+        loaded, x, y, colour, highlight, limits, symbols=symbols,
         show_deleted=show_deleted, errors=errors, fit=fit,
     )  # fmt: skip
     save(lambda: draw_scatter(what), path)
@@ -136,16 +146,17 @@ def _limits(name: str, text: str) -> tuple[float, float]:
 
 
 def _scatter(
-    loaded: Loaded, x: str, y: str, colour: str, highlight: str, limits: Any, *, letters: bool, dots: bool,
-    show_deleted: bool, errors: bool, fit: bool,
+    loaded: Loaded, x: str, y: str, colour: str, highlight: str, limits: Any, *, symbols: str, show_deleted: bool,
+    errors: bool, fit: bool,
 ) -> tuple[Scatter, list[str]]:  # fmt: skip
     """The picture as plain arrays, and remarks about it."""
     from calibrant.plots.station import Scatter
     from calibrant.station.quantities import QUANTITIES, quantity
 
     points = loaded.points
-    across, up = QUANTITIES[x], QUANTITIES[y]
+    across, up = (QUANTITIES[_as_corrected(points, QUANTITIES[name].name)] for name in (x, y))
     extras, notes = overlays(loaded, across.name, up.name, fit)
+    notes += _notes(points, across.name, up.name)
     names = ", ".join(os.path.basename(log.path) for log in loaded.logs[:3])
     more = f" and {len(loaded.logs) - 3} more" if len(loaded.logs) > 3 else ""
     what = Scatter(
@@ -154,12 +165,31 @@ def _scatter(
         title=f"{up.label} against {across.label[:1].lower()}{across.label[1:]} · {names}{more}",
         xlabel=axis_label(across), ylabel=axis_label(up), source=np.asarray(points["source"]),
         deleted=np.asarray(points["deleted"], dtype=bool), highlighted=_highlighted(points, highlight),
-        show_deleted=show_deleted, with_points=dots, with_letters=letters, limits=limits,
+        show_deleted=show_deleted, with_points=symbols != "letters",
+        with_letters=symbols != "points", limits=limits,
         x_time=across.name == "time", y_time=up.name == "time",
         x_err=_errors(points, across.name) if errors else None, y_err=_errors(points, up.name) if errors else None,
         **_colouring(points, colour), **extras,
     )  # fmt: skip
     return what, notes
+
+
+def _as_corrected(points: Points, name: str) -> str:
+    """The quantity corrected for opacity, where any point is to be."""
+    if name not in CORRECTED:
+        return name
+    plain, corrected = points[name], points[f"{name}_corrected"]
+    return name if np.array_equal(plain, corrected, equal_nan=True) else f"{name}_corrected"
+
+
+def _notes(points: Points, x: str, y: str) -> list[str]:
+    """What is not as it seems, and why points lack a quantity."""
+    from calibrant.station.unknowns import opacities, places
+
+    told = [f"{name} is drawn corrected for opacity; --opacity none: as measured"
+            for name in CORRECTED if f"{name}_corrected" in (x, y)]  # fmt: skip
+    told += places(points)
+    return told + list(opacities(points) if told or {"opacity", "transmission"} & {x, y} else ())
 
 
 def axis_label(quantity: Any) -> str:
@@ -208,6 +238,7 @@ def overlays(loaded: Loaded, x: str, y: str, fit: bool) -> tuple[dict[str, Any],
     """Lines and marks that belong to a pair of axes, and remarks where they cannot be drawn."""
     from calibrant.station import overlay
 
+    y = y.removesuffix("_corrected")
     if y in ("ratio", "tcal_ratio"):
         return {"level": 1.0, "level_label": "ratio 1"}, []
     make = {
