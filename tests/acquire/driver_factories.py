@@ -61,7 +61,7 @@ def sim_inventory(**changes: object) -> Inventory:
             "LDLS": LampEntry(flavour="flat", warmup_s=300.0),
             "Quartz": LampEntry(flavour="flat", warmup_s=120.0),
         },
-        "mask": Mask(places={"P1-1": 1650.0, "P1-2": 215.0, "P1-3": 16610.0, "P1-12": 3210.0}, move_s=4.0),
+        "mask": Mask(places={"P1-1": 1650.0, "P1-2": 215.0, "P1-3": 16610.0, "P1-12": 3210.0}, move_s=40.0),
         "positions": {"calibration": {}, "park": {}},
         "detector": DetectorEntry(cameras=["b1", "r1", "z1"], readout_s=55.0, light_tight=True),
         "slew_s": 20.0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import importlib.util
 import json
 import sys
 import time
@@ -23,6 +25,7 @@ from calibrant.acquire.devices import (
     DeviceLost,
     DeviceRefused,
     Frame,
+    Interlock,
     Light,
     LightState,
 )
@@ -70,6 +73,15 @@ def test_every_driver_is_tried() -> None:
     assert {case.name.split("-")[0] for case in CASES} <= set(DRIVERS)
 
 
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_driver_is_one_file_that_connects(name: str) -> None:
+    source = importlib.util.find_spec("calibrant.acquire.drivers").submodule_search_locations[0]  # type: ignore
+    tree = ast.parse((Path(source) / f"{DRIVERS[name].rpartition('.')[2]}.py").read_text())
+    connects = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == "connect"]
+    assert connects and {"speed"} <= {argument.arg for argument in connects[0].args.kwonlyargs}
+    assert ast.get_docstring(tree)
+
+
 def test_devices_are_what_the_engine_asks_for(on_rig: Try) -> None:
     async def trial(rig: Rig) -> None:
         observatory = rig.observatory
@@ -77,6 +89,8 @@ def test_devices_are_what_the_engine_asks_for(on_rig: Try) -> None:
         assert isinstance(observatory.detector, Detector) and observatory.detector.cameras
         assert all(isinstance(a, Actuator) for a in (observatory.mask, observatory.pointing) if a is not None)
         assert observatory.driver in DRIVERS and observatory.name
+        for interlock in observatory.interlocks:
+            assert isinstance(interlock, Interlock) and await interlock.check() == []
 
     on_rig(trial)
 
@@ -236,7 +250,7 @@ def test_a_motion_that_is_given_up_stops(on_rig: Try, how: str) -> None:
             pytest.skip("this driver has no mask that is slow enough")
         await mask.move(rig.places[0])
         task = asyncio.create_task(mask.move(rig.slow_place))
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.01)
         if how == "cancel":
             task.cancel()
         else:

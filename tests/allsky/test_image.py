@@ -115,7 +115,9 @@ def test_antennas_without_a_number_are_left_out() -> None:
 def test_the_beam_is_one_in_the_zenith_and_its_width_is_that_of_the_peak() -> None:
     beam = dirty_beam(observed((0.0, 90.0, 1.0)), POSITIONS, LAMBDA, 512)
     assert beam[255:257, 255:257] == pytest.approx(1.0, abs=0.01)
-    major, minor, angle = beam_shape(observed((0.0, 90.0, 1.0)), POSITIONS, LAMBDA)
+    i, j = np.triu_indices(16, 1)
+    major, minor, angle = beam_shape((POSITIONS[i] - POSITIONS[j]) / LAMBDA)
+    assert make_image(observed((0.0, 90.0, 1.0)), POSITIONS, LAMBDA, size=32).beam == (major, minor, angle)
     assert 2 < minor <= major < 8
     half = math.radians(major) / 2
     east, north = half * math.sin(math.radians(angle)), half * math.cos(math.radians(angle))

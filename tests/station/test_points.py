@@ -244,8 +244,9 @@ def test_half_the_diode_is_no_receiver_temperature() -> None:
     """Under continuous calibration Tsys is the mean with the diode on and off."""
     scan = scan_of()
     scan.continuous = True
-    (switched, _), (continuous, _) = build_points([log_of([scan_of()])], receivers()), build_points(
-        [log_of([scan])], receivers()
+    (switched, _), (continuous, _) = (
+        build_points([log_of([scan_of()])], receivers()),
+        build_points([log_of([scan])], receivers()),
     )
     assert continuous["continuous"].all() and not switched["continuous"].any()
     assert continuous["tsys_k"][0] == pytest.approx(switched["tsys_k"][0] + 27.44 / 2)

@@ -82,6 +82,8 @@ def test_times(table: Points, text: str, scans: set[int]) -> None:
         ({"time": "16:00~2016.067.17:00"}, "a date at one end only"),
         ({"time": "2016.068~2016.067"}, "ends before it begins"),
         ({"where": "elevation"}, "expected a quantity and a range"),
+        ({"scan": "casb:2"}, "Did you mean 'casa'"),
+        ({"scan": "casa:x"}, "found 'x', expected a number"),
     ],
 )
 def test_what_cannot_be_read_is_explained(table: Points, chosen: dict[str, str], words: str) -> None:
@@ -99,3 +101,14 @@ def test_a_moment_keeps_its_zone() -> None:
     assert moment("18:30Z") == (66600.0, 60.0, False)
     with pytest.raises(SelectionError, match="start='x': found 'x'"):
         moment("x", "start='x'")
+
+
+@pytest.mark.parametrize(
+    ("text", "scans"),
+    [
+        ("3,5~6", {2, 4, 5}), ("casa", {0, 2, 4, 6, 8, 10}), ("casa:2", {2}), ("CygnusA:1~2,12", {1, 3, 11}),
+        ("casa:>5", {8, 10}), ("casa:9", set()),
+    ],
+)  # fmt: skip
+def test_scans_of_a_source(table: Points, text: str, scans: set[int]) -> None:
+    assert set(table["scan"][select(table, scan=text)].tolist()) == scans

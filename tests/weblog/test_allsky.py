@@ -71,7 +71,8 @@ def test_page_is_one_file_without_external_resources(solved: Calibration, tmp_pa
 
 def test_verdict_comes_first_in_words_with_reasons(text: str, solved: Calibration) -> None:
     order = ["Verdict: good", "These gains can be uploaded", "What now</h2>", "The sky before and after</h2>",
-             "Evidence</h2>", "Antennas</h2>", "Sources</h2>", "Residuals</h2>", "Orientation</h2>", "Notes</h2>"]  # fmt: skip
+             "Evidence</h2>", "Antennas</h2>", "Sources</h2>",
+             "Residuals</h2>", "Orientation</h2>", "Notes</h2>"]  # fmt: skip
     body = text[text.index("<main>") :]
     places = [body.index(words) for words in order]
     assert places == sorted(places)

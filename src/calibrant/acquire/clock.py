@@ -27,9 +27,13 @@ class Clock:
         """UTC, seconds since 1970."""
         return time.time()
 
+    def mark(self) -> float:
+        """A moment, for `elapsed`: the event loop's time."""
+        return asyncio.get_running_loop().time()
+
     def elapsed(self, since: float) -> float:
-        """Nominal seconds since a moment of `time.monotonic`."""
-        return (time.monotonic() - since) * self.speed
+        """Nominal seconds since a moment of `mark`."""
+        return (self.mark() - since) * self.speed
 
     async def sleep(self, nominal_s: float) -> None:
         await asyncio.sleep(max(0.0, nominal_s) / self.speed)

@@ -162,7 +162,7 @@ class _Timeline:
         if lit:
             self._warm()
         lights = tuple(self.lit) if lit else ()
-        common = {
+        common: dict[str, Any] = {
             "lights": lights,
             "frame": self._key(shot.label),
             "frame_kind": shot.kind,

@@ -26,13 +26,16 @@ class Stream:
         self._listeners: list[Callable[[Record], None]] = []
 
     def listen(self, listener: Callable[[Record], None]) -> None:
-        """Have `listener` called with every record from now on."""
+        """Have `listener` called with every record from now on. One that fails (a terminal that has gone) is let go."""
         self._listeners.append(listener)
 
     def put(self, record: Record) -> None:
         self.records.append(record)
-        for listener in self._listeners:
-            listener(record)
+        for listener in list(self._listeners):
+            try:
+                listener(record)
+            except Exception:
+                self._listeners.remove(listener)
         self._wake()
 
     def close(self) -> None:

@@ -3,9 +3,10 @@
     python -m calibrant.acquire.guard        (started by a run, which holds the other end of its standard input)
 
 The run writes one line of JSON (`Orders`), later lines "until SECONDS" (the lights may burn so long from now) and
-"dark", at the end "ok". End of file without "ok", the death of the parent, or a light that burns past its time while
-the run says nothing (stopped, hanging): the guard connects to the devices anew, switches all lights off, reads them
-back and writes what it found into the journal.
+"dark", at the end "ok", or "act" where it could not verify that lights are off. At "act", at the end of the file
+without "ok", at the death of the parent, or when a light burns past its time while the run says nothing (stopped,
+hanging), the guard connects to the devices anew, switches all lights off, reads them back and writes what it found
+into the journal. Until then it holds the locks of the run: no other run begins under its hands.
 
 It has a session of its own and ignores SIGINT, SIGHUP and SIGTERM, so that what ends the run does not end it. It can
 do nothing when the machine itself dies, or the server of the devices.
@@ -15,6 +16,7 @@ Only the standard library is imported before it is needed: the guard must be the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -22,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,9 +33,14 @@ START_S = 30.0
 """Real seconds that the guard may take to start."""
 LOOK_S = 1.0
 """How often the guard looks whether its parent lives."""
-CONNECT_S = 60.0
+CONNECT_S = 30.0
+DISMISS_S = 10.0
+TAKE_OVER_S = 180.0
 TRIES = 3
 BETWEEN_TRIES_S = 2.0
+OFF_CODE, FAILED_CODE = 1, 3
+"""Exit codes of a guard that had to act."""
+ASKED = "the run could not verify that all lights are off"
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,10 @@ class Orders:
 class Guard:
     """The run's side: starts the process and tells it what goes on. Nothing here raises while the run goes on."""
 
-    def __init__(self, orders: Orders) -> None:
-        """Start it and wait until it is armed. RuntimeError where it does not start."""
-        self._orders = orders
-        self._process = _spawn(orders)
+    def __init__(self, orders: Orders, locks: Sequence[int] = ()) -> None:
+        """Start it and wait until it is armed. RuntimeError where it does not start. `locks`: files to hold on to."""
+        self._orders, self._locks = orders, tuple(locks)
+        self._process = _spawn(orders, self._locks)
         _wait_until_armed(self._process)
 
     @property
@@ -70,7 +78,7 @@ class Guard:
     def restart(self) -> None:
         """A new process in place of one that has died."""
         self._let_pipes_go()
-        self._process = _spawn(self._orders)
+        self._process = _spawn(self._orders, self._locks)
         _wait_until_armed(self._process)
 
     def lit(self, seconds: float) -> None:
@@ -84,12 +92,21 @@ class Guard:
     def dismiss(self) -> None:
         """All lights are off, or a person has been alarmed: it may go."""
         self._tell("ok")
+        self._end(DISMISS_S)
+
+    def take_over(self) -> bool:
+        """Have it switch the lights off by its own connection; whether it has verified that they are off."""
+        self._tell("act")
+        return self._end(TAKE_OVER_S) == OFF_CODE
+
+    def _end(self, patience_s: float) -> int:
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._let_pipes_go()
+        return self._process.returncode
 
     def _tell(self, line: str) -> None:
         try:
@@ -108,13 +125,14 @@ class Guard:
                 pipe.close()
 
 
-def _spawn(orders: Orders) -> subprocess.Popen[bytes]:
+def _spawn(orders: Orders, locks: tuple[int, ...]) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "calibrant.acquire.guard"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
+        pass_fds=locks,
     )
     if process.stdin is not None:
         process.stdin.write(json.dumps(asdict(orders)).encode() + b"\n")
@@ -134,7 +152,7 @@ def _wait_until_armed(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> int:
-    """Wait for the end of the run. Returns 0 after "ok", 1 where lights were switched off, 3 where it failed."""
+    """Wait for the end of the run. 0 after "ok", `OFF_CODE` where all lights were switched off, else `FAILED_CODE`."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
@@ -178,6 +196,8 @@ def _watch(lines: _Lines, parent: int) -> str:
             word, _, value = line.partition(" ")
             if word == "ok":
                 return ""
+            if word == "act":
+                return ASKED
             until = time.monotonic() + float(value) if word == "until" else float("inf")
         if lines.ended or os.getppid() != parent:
             return "the run ended without switching its lights off"
@@ -186,7 +206,7 @@ def _watch(lines: _Lines, parent: int) -> str:
 
 
 def act(orders: Orders, why: str) -> int:
-    """Switch everything off by a new connection. Returns 1 where all lights are verified off, else 3."""
+    """Switch everything off by a new connection, and say so in the journal."""
     import asyncio
 
     from calibrant.acquire.journal import Journal
@@ -201,30 +221,32 @@ def act(orders: Orders, why: str) -> int:
             sys.stderr.write(f"calibrant guard: {orders.journal}: {error}\n")
 
     report("note", text=f"the guard switches all lights off: {why}")
+    alarm = _try_to_connect(lambda: asyncio.run(_switch_off(orders, report)))
+    text = alarm or f"The guard switched all lights off and verified it: {why}."
+    report("alarm" if alarm or why != ASKED else "note", text=text, lights=[])
+    sys.stderr.write(f"{text}\n")
+    if why != ASKED:
+        report(
+            "end", verdict="unsafe" if alarm else "incomplete", reason=alarm or why, asked=False, lights_off=not alarm
+        )
+    return FAILED_CODE if alarm else OFF_CODE
+
+
+def _try_to_connect(switch_off: Callable[[], str]) -> str:
+    """The alarm of the first attempt that reaches the devices, or one that says that none did."""
     problem = ""
     for attempt in range(TRIES):
+        if attempt:
+            time.sleep(BETWEEN_TRIES_S)
         try:
-            alarm, lights = asyncio.run(_switch_off(orders, report))
+            return switch_off()
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            time.sleep(BETWEEN_TRIES_S if attempt < TRIES - 1 else 0)
-            continue
-        if alarm:
-            report("alarm", text=alarm, lights=lights)
-            sys.stderr.write(f"{alarm}\n")
-            return 3
-        report("alarm", text=f"The guard switched all lights off and verified it: {why}.", lights=[])
-        report("end", verdict="incomplete", reason=why, lights_off=True)
-        return 1
-    text = f"ALARM: the guard could not reach the devices ({problem}). A person must look whether lights burn."
-    report("alarm", text=text, lights=[])
-    report("end", verdict="unsafe", reason=text, lights_off=False)
-    sys.stderr.write(f"{text}\n")
-    return 3
+    return f"ALARM: the guard could not reach the devices ({problem}). A person must look whether lights burn."
 
 
-async def _switch_off(orders: Orders, report: Any) -> tuple[str, list[str]]:
-    """The alarm's text and lights, both empty where all lights are verified off."""
+async def _switch_off(orders: Orders, report: Callable[..., None]) -> str:
+    """The alarm's text, empty where all lights are verified off."""
     import asyncio
 
     from calibrant.acquire import drivers
@@ -235,14 +257,11 @@ async def _switch_off(orders: Orders, report: Any) -> tuple[str, list[str]]:
     inventory = load_inventory(orders.inventory)
     async with asyncio.timeout(CONNECT_S):
         observatory = await drivers.connect(inventory, orders.simulate, orders.speed, **orders.options)
-    clock = Clock(orders.speed, orders.floor_s)
-    unverified, _ = await switch_off(observatory.lights, clock, report)
-    async with asyncio.timeout(CONNECT_S):
-        await observatory.close()
-    lights = [item.light for item in unverified]
-    if lights:
-        report("end", verdict="unsafe", reason="lights could not be verified off", lights_off=False)
-    return (alarm_text(unverified, observatory.name), lights) if lights else ("", [])
+    unverified, _ = await switch_off(observatory.lights, Clock(orders.speed, orders.floor_s), report)
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CONNECT_S):
+            await observatory.close()
+    return alarm_text(unverified, observatory.name) if unverified else ""
 
 
 if __name__ == "__main__":

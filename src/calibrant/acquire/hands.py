@@ -7,9 +7,8 @@ detector is needed next.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from calibrant.acquire import safety
@@ -17,7 +16,6 @@ from calibrant.acquire.clock import Clock, let_go, shielded
 from calibrant.acquire.devices import (
     Actuator,
     CaptureSpec,
-    DeviceError,
     DeviceLost,
     DeviceRefused,
     DeviceTimeout,
@@ -26,7 +24,9 @@ from calibrant.acquire.devices import (
     LightState,
     Observatory,
 )
+from calibrant.acquire.filing import Evidence, Keeping, Kept
 from calibrant.acquire.plan import Step
+from calibrant.errors import DeviceError
 
 BURNING = (LightState.ON, LightState.WARMING)
 OWN_OPTIONS = ("on_failure", "retries", "target_counts", "discard", "mask_steps")
@@ -54,39 +54,13 @@ class Limits:
     """A light may burn so much longer than planned, unless its inventory says otherwise."""
 
 
-@dataclass
-class Evidence:
-    """What is known about the circumstances of an exposure, for its header and its checks."""
-
-    step: Step
-    begin: float
-    lights_begin: dict[str, str]
-    minutes_on: dict[str, float]
-    lights_end: dict[str, str] = field(default_factory=dict)
-    mask: list[tuple[str, float, float]] = field(default_factory=list)
-    """Place, and UTC of arrival and of departure."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """One file of a frame, checked."""
-
-    camera: str
-    path: str
-    """Below the directory of the run."""
-    sha256: str
-    measured_s: float
-    begin: float
-    end: float
-    problems: tuple[str, ...] = ()
-    level: float | None = None
-    """Median counts."""
-
-
 class Filing(Protocol):
-    """Stores and checks frames. Runs in a thread."""
+    """Checks and stores frames; called in threads."""
 
-    def keep(self, frames: list[Frame], spec: CaptureSpec, evidence: Evidence) -> list[Kept]: ...
+    def keep(self, frames: list[Frame], spec: CaptureSpec, evidence: Evidence) -> Keeping: ...
+
+    def level(self, frames: list[Frame]) -> tuple[float, float]:
+        """Counts of the brightest pixels, and of a bias."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +68,7 @@ class Burn:
     """A light that was switched on."""
 
     since: float
-    """time.monotonic"""
+    """Of `Clock.mark`."""
     limit_s: float
 
 
@@ -125,8 +99,10 @@ class Hands:
         self.hurry = asyncio.Event()
         """Set when pauses and warm-ups are to end at once."""
         self._detector_busy = self._mask_busy = False
+        self._began: float | None = None
+        """When the last exposure began, by `Clock.mark`."""
         self._taken: dict[str, tuple[Exposure, CaptureSpec, Evidence]] = {}
-        self._reading: tuple[Step, asyncio.Task[list[Kept]]] | None = None
+        self._reading: tuple[Step, asyncio.Task[None]] | None = None
         self._does: dict[str, Callable[[Step], Awaitable[None]]] = {
             "all_off": self._all_off,
             "point": self._point,
@@ -165,7 +141,7 @@ class Hands:
             light, limit = self.observatory.lights[name], self._burn_limits[step.index]
             intensity = step.options.get("intensity")
             # Noted first: a light that was asked to go on may burn, whatever it answers.
-            self.burning[name] = Burn(time.monotonic(), limit)
+            self.burning[name] = Burn(self.clock.mark(), limit)
             try:
                 lease = limit if light.hardware_lease else None
                 switching = light.set(True, intensity=intensity, lease_s=lease)
@@ -175,6 +151,7 @@ class Hands:
                 self.report("light", light=name, asked=True, state="unknown", verified=False, problem=str(error))
                 raise
             self.report("light", light=name, asked=True, state=state.value, verified=state in BURNING)
+            self.burning[name] = Burn(self.clock.mark(), limit)
             if state not in BURNING:
                 raise DeviceRefused(f"{name} was switched on and says {state.value}: is it broken, or its outlet?")
 
@@ -185,19 +162,24 @@ class Hands:
         await self._pause(wanted - (self.clock.elapsed(max(since)) if since else 0.0), step)
 
     async def _wait(self, step: Step) -> None:
-        await self._pause(step.duration_s, step)
+        """A pause, or until so long after the last exposure began."""
+        interval = step.options.get("interval_s")
+        if interval is None or self._began is None:
+            await self._pause(step.duration_s, step)
+        else:
+            await self._pause(float(interval) - self.clock.elapsed(self._began), step)
 
     async def _pause(self, nominal_s: float, step: Step) -> None:
         """A pause, during which the step's lights are looked at; `hurry` ends it."""
-        end = time.monotonic() + nominal_s / self.clock.speed
+        end = self.clock.mark() + nominal_s / self.clock.speed
         looks = Looks()
-        while (left := end - time.monotonic()) > 0 and not self.hurry.is_set():
+        while (left := end - self.clock.mark()) > 0 and not self.hurry.is_set():
             wait = asyncio.ensure_future(self.hurry.wait())
             try:
                 await asyncio.wait({wait}, timeout=min(left, self.limits.poll_s / self.clock.speed))
             finally:
                 wait.cancel()
-            if time.monotonic() < end:
+            if self.clock.mark() < end:
                 await self._look(step.lights, looks)
 
     async def _look(self, names: tuple[str, ...], looks: Looks) -> None:
@@ -249,6 +231,31 @@ class Hands:
     # ---- frames
 
     async def _expose(self, step: Step) -> None:
+        if step.options.get("target_counts"):
+            await self._expose_to_level(step, step.options["target_counts"])
+        else:
+            await self._expose_once(step)
+
+    async def _expose_to_level(self, step: Step, target: Mapping[str, float]) -> None:
+        """Expose again and again, with the time that the counts before suggest. The last frame is the one to keep."""
+        seconds, tries = step.exposure_s, int(target["max_tries"])
+        for left in range(tries - 1, -1, -1):
+            await self._expose_once(replace(step, exposure_s=seconds))
+            exposure, spec, evidence = self._taken[step.frame]
+            frames = await self._frames(exposure, step)
+            level, bias = await asyncio.to_thread(self.filing.level, frames)
+            reached = abs(level - target["level"]) <= target["tol"] * target["level"]
+            self.report("trial", key=step.frame, exposure_s=seconds, level=level, wanted=target["level"], ok=reached)
+            better = seconds * (target["level"] - bias) / max(level - bias, 1.0)
+            better = min(max(better, target["tmin"]), target["tmax"])
+            if reached or not left or better == seconds:
+                break
+            seconds = better
+        if not reached:
+            evidence.problems.append(f"{level:.0f} counts after {tries - left} tries, {target['level']:g} are wanted")
+        self._taken[step.frame] = (Done(frames), spec, evidence)
+
+    async def _expose_once(self, step: Step) -> None:
         await self.settle()
         detector, mask = self.observatory.detector, self.observatory.mask
         options = {name: value for name, value in step.options.items() if name not in OWN_OPTIONS}
@@ -262,7 +269,7 @@ class Hands:
         evidence = await self._evidence(step)
         self._detector_busy = True
         exposure = await self.clock.within(detector.expose(spec), self.limits.start_s, f"starting {step.frame}")
-        evidence.begin = self.clock.now()
+        evidence.begin, self._began = self.clock.now(), self.clock.mark()
         self.report("exposure", key=step.frame, begin=evidence.begin)
         programme = self._mask_programme(step, mask, evidence) if mask is not None and step.mask else None
         await self._integrate(exposure, step, programme)
@@ -273,18 +280,18 @@ class Hands:
         """Until the shutter closes, looking at the lights. The mask's programme ends with the exposure."""
         integration = asyncio.ensure_future(exposure.integrated())
         moving = {asyncio.ensure_future(programme)} if programme is not None else set()
-        end = time.monotonic() + self.clock.limit(step.exposure_s + self.limits.expose_grace_s)
+        end = self.clock.mark() + self.clock.limit(step.exposure_s + self.limits.expose_grace_s)
         looks = Looks()
         try:
             while not integration.done():
-                wait = min(self.limits.poll_s / self.clock.speed, max(0.0, end - time.monotonic()))
+                wait = min(self.limits.poll_s / self.clock.speed, max(0.0, end - self.clock.mark()))
                 await asyncio.wait({integration, *moving}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in moving if task.done()]:
                     moving.discard(task)
                     task.result()
                 if integration.done():
                     break
-                if time.monotonic() >= end:
+                if self.clock.mark() >= end:
                     raise DeviceTimeout(f"{step.frame}: still integrating {self.limits.expose_grace_s:g} s too long")
                 await self._look(step.lights, looks)
             await integration
@@ -311,15 +318,22 @@ class Hands:
         if not step.overlaps:
             await self.settle()
 
-    async def _read(self, step: Step, exposure: Exposure, spec: CaptureSpec, evidence: Evidence) -> list[Kept]:
+    async def _read(self, step: Step, exposure: Exposure, spec: CaptureSpec, evidence: Evidence) -> None:
+        frames = await self._frames(exposure, step)
+        if evidence.step.options.get("discard"):
+            return
+        keeping, held = await shielded(asyncio.to_thread(self.filing.keep, frames, spec, evidence))
+        self._on_taken(evidence.step, keeping.kept)
+        if keeping.error is not None:
+            raise keeping.error
+        if held:
+            raise asyncio.CancelledError
+
+    async def _frames(self, exposure: Exposure, step: Step) -> list[Frame]:
         limit = max(step.duration_s, self.limits.readout_s) + self.limits.readout_grace_s
         frames = await self.clock.within(exposure.read(), limit, f"reading out {step.frame}")
         self._detector_busy = False
-        kept, held = await shielded(asyncio.to_thread(self.filing.keep, frames, spec, evidence))
-        self._on_taken(evidence.step, kept)
-        if held:
-            raise asyncio.CancelledError
-        return kept
+        return frames
 
     async def settle(self) -> None:
         """Wait until nothing is read out any more. `on_late` says what a failure means."""
@@ -375,6 +389,19 @@ class Hands:
             await work
         except Exception as error:
             self.report("alarm", text=f"{what} failed: {error}", lights=[])
+
+
+@dataclass(frozen=True)
+class Done:
+    """An exposure that has been read out."""
+
+    frames: list[Frame]
+
+    async def integrated(self) -> None:
+        return
+
+    async def read(self) -> list[Frame]:
+        return self.frames
 
 
 @dataclass

@@ -15,15 +15,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 from calibrant.acquire import indi_xml
 from calibrant.acquire.devices import DeviceLost, DeviceRefused, DeviceTimeout
 from calibrant.acquire.indi_xml import Message, Property, Value
-from calibrant.errors import DeviceError
+from calibrant.errors import DeviceError, ParameterError
 
 CHUNK = 1 << 16
 LARGE = 1 << 20
@@ -31,26 +30,32 @@ LARGE = 1 << 20
 CONNECT_S = 5.0
 ANSWER_S = 5.0
 """How long a driver may take to answer where the caller does not say."""
+DRIVER_S = 20.0
+"""A driver may take so long to connect to its hardware."""
+SIMULATORS = "indi_simulator_"
 HEARTBEAT_S = 5.0
 """After so long a silence the server is asked; after as long again it counts as lost."""
 _VECTORS = {f"{verb}{kind}Vector" for verb in ("def", "set") for kind in indi_xml.KINDS}
 
 
 class Watch:
-    """Reports of properties of one device from the moment it is entered, in order."""
+    """Reports of properties of one device from the moment it is made until it is closed, in order."""
 
     def __init__(self, client: Client, device: str, names: tuple[str, ...]) -> None:
         self.device, self.names = device, names
         self._client = client
         self._queue: asyncio.Queue[Property | DeviceError] = asyncio.Queue()
+        client.watches.add(self)
+        if client.lost is not None:
+            self.put(client.lost)
 
     def __enter__(self) -> Self:
-        self._client.watches.add(self)
-        if self._client.lost is not None:
-            self.put(self._client.lost)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._client.watches.discard(self)
 
     def put(self, report: Property | DeviceError) -> None:
@@ -123,7 +128,7 @@ class Client:
         self, device: str, name: str, values: Mapping[str, Value], *, timeout_s: float = ANSWER_S
     ) -> Property:
         """Set elements; returns when the driver says Ok or Idle. DeviceRefused at Alert, with the driver's words."""
-        asked = ", ".join(f"{element}={value}" for element, value in values.items())
+        asked = ", ".join(f"{element}={value!r}" for element, value in values.items())
         with self.watch(device, name) as watch:
             await self.send(device, name, values)
             return await watch.until(lambda report: report.state in ("Ok", "Idle"), timeout_s, f"{name} {asked}")
@@ -137,7 +142,7 @@ class Client:
         await self._send(indi_xml.enable_blob(device, name))
 
     def watch(self, device: str, *names: str) -> Watch:
-        """A context manager: every report that arrives within it is seen."""
+        """Sees every report from now on; a context manager, which closes it."""
         return Watch(self, device, names)
 
     def reason(self, report: Property) -> str:
@@ -268,3 +273,75 @@ async def connect(host: str, port: int, *, timeout_s: float = CONNECT_S) -> Clie
     client = Client(reader, writer, address)
     await client._send(indi_xml.get_properties())
     return client
+
+
+def known_options(given: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> Mapping[str, Any]:
+    """An address of an inventory, after a look at its keys. ParameterError for one that means nothing to INDI."""
+    unknown = sorted(set(given) - set(allowed))
+    if unknown:
+        raise ParameterError(f"{where}: INDI knows no {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+    return given
+
+
+class Link:
+    """The connection to the server; one that was lost is made anew by the next call."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address = f"{host}:{port}"
+        self._host, self._port = host, port
+        self._client: Client | None = None
+        self._closed = False
+        self._connecting = asyncio.Lock()
+
+    async def client(self) -> Client:
+        """A live connection. DeviceLost where there is none to be had."""
+        async with self._connecting:
+            if self._closed:
+                raise DeviceLost(f"the connection to {self.address} was closed")
+            if self._client is None or self._client.lost is not None:
+                if self._client is not None:
+                    await self._client.close()
+                self._client = await connect(self._host, self._port)
+            return self._client
+
+    async def ready(self, device: str) -> Client:
+        """A live connection to a server whose driver is connected to this device."""
+        client = await self.client()
+        if (device, "CONNECTION") not in client.properties:
+            await client.defined(device, "CONNECTION")
+        if not (await client.ask(device, "CONNECTION")).on("CONNECT"):
+            await client.set(device, "CONNECTION", {"CONNECT": True}, timeout_s=DRIVER_S)
+        return client
+
+    def simulated(self, devices: tuple[str, ...]) -> bool:
+        """Whether all devices (that are there) are simulators, as their drivers say."""
+        programs = [str(self.about(device).get("DRIVER_EXEC", "")) for device in devices]
+        return all(program.startswith(SIMULATORS) for program in programs if program)
+
+    def about(self, device: str) -> Mapping[str, Value]:
+        """What the driver said of itself: DRIVER_NAME, DRIVER_EXEC, DRIVER_VERSION; empty before it was there."""
+        info = self._client.properties.get((device, "DRIVER_INFO")) if self._client else None
+        return info.values if info else {}
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._client is not None:
+            await self._client.close()
+
+
+class IndiDevice:
+    """What all devices have in common: a name for us, and one for INDI."""
+
+    def __init__(self, link: Link, name: str, device: str) -> None:
+        self.link, self.name, self.device = link, name, device
+
+    def describe(self) -> dict[str, Any]:
+        about = self.link.about(self.device)
+        words = {key.removeprefix("DRIVER_").lower(): str(about[key]) for key in sorted(about)}
+        return {"driver": "indi", "server": self.link.address, "device": self.device, **words}
+
+    async def states(self, *names: str) -> dict[str, Any]:
+        """Properties as their driver reports them now."""
+        client = await self.link.ready(self.device)
+        reports = [await client.ask(self.device, name) for name in names if (self.device, name) in client.properties]
+        return {report.name: {"state": report.state, **report.values} for report in reports}

@@ -177,7 +177,7 @@ def _check(known: Property, element: str, value: Value) -> None:
         raise DeviceRefused(f"{where}: no such element; it has {', '.join(known.values)}")
     low, high = known.limits.get(element, (0.0, 0.0))
     if low < high and not low <= float(value) <= high:
-        raise DeviceRefused(f"{where}: {value} is outside {low:g} ... {high:g}")
+        raise DeviceRefused(f"{where}: {value!r} is outside {low:g} ... {high:g}")
 
 
 def _decode(kind: str, attributes: Mapping[str, str], raw: str) -> Value:

@@ -9,8 +9,9 @@ Every record has `kind` and `time` (UTC, seconds since 1970). Kinds:
     light    light, state, asked (true: on, false: off, null: only read), verified, problem
     mask     frame, place, begin, end: where the mask stood during an exposure
     exposure key, begin: the integration runs
+    trial    key, exposure_s, level, wanted, ok: a try at the exposure time that gives the wanted counts
     frame    key, camera, path (below the directory), sha256, frame_kind, lamp, exposure_s (asked for), measured_s,
-             begin, end (of the integration), ok, problems
+             begin, end (of the integration), ok, problems, levels {mean, median, p999, max}
     failed   key, problem: this frame was not taken
     control  command, from, after
     note     text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import json
@@ -85,12 +84,14 @@ class Lock:
             time.sleep(BETWEEN_TRIES_S)
         return False
 
+    def fileno(self) -> int:
+        """For a child that is to hold the lock on: it is free when the last of the two has ended."""
+        return self._file
+
     def release(self) -> None:
         """Let it go; the file stays, since unlinking it would let two in."""
         if self._file < 0:
             return
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._file, 0)
         os.close(self._file)
         self._file = -1
 

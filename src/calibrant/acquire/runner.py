@@ -31,17 +31,22 @@ from typing import Any, Literal
 from calibrant.acquire import safety
 from calibrant.acquire.clock import Clock, let_go, shielded
 from calibrant.acquire.control import Inbox
-from calibrant.acquire.devices import DeviceError, DeviceLost, InterlockTripped, LightState, Observatory
+from calibrant.acquire.devices import DeviceLost, InterlockTripped, LightState, Observatory
 from calibrant.acquire.events import Stream
+from calibrant.acquire.filing import Kept
 from calibrant.acquire.guard import Guard
-from calibrant.acquire.hands import Burn, Filing, Hands, Kept, Limits, NotOff
+from calibrant.acquire.hands import Burn, Filing, Hands, Limits, NotOff
 from calibrant.acquire.journal import Journal
 from calibrant.acquire.ledger import Ledger
 from calibrant.acquire.oversight import Oversight
 from calibrant.acquire.plan import Plan, Step
 from calibrant.acquire.result import FrameResult, RunResult, Verdict
+from calibrant.acquire.storage import StorageError
 from calibrant.acquire.units import Unit, burn_limits, pointed_before, remaining, units, wanted
-from calibrant.errors import CalibrantError, DataError
+from calibrant.errors import CalibrantError, DataError, DeviceError
+
+FATAL = (DeviceLost, InterlockTripped, StorageError)
+"""End the run whatever the plan says."""
 
 
 def new_id() -> str:
@@ -258,7 +263,7 @@ class Run:
                 raise _Stopped
             if self.ledger.journal_problem:
                 raise OSError(self.ledger.journal_problem)
-            begin = time.monotonic()
+            begin = self.clock.mark()
             fields = _step_fields(step)
             self.report("step", phase="begin", **fields)
             try:
@@ -276,7 +281,7 @@ class Run:
         weather = isinstance(error, InterlockTripped) and unit.open_shutter and not await self.forbidding(False)
         if weather:
             self.report("note", text=f"{unit} is left out: {error}")
-        elif isinstance(error, DeviceLost | InterlockTripped) or unit.on_failure == "stop":
+        elif isinstance(error, FATAL) or unit.on_failure == "stop":
             raise error
         elif tries_left > 0:
             self.report("note", text=f"{unit}: {error}; {tries_left} more tries")
@@ -288,8 +293,8 @@ class Run:
         """A readout failed, perhaps while another unit is under way."""
         self.ledger.fail(step.frame, str(error))
         owner = self._owner[step.frame]
-        mine = self._unit is not None and step in self._unit.frames
-        fatal = not isinstance(error, DeviceError | DataError) or isinstance(error, DeviceLost)
+        mine = self._unit is not None and step.frame in {own.frame for own in self._unit.frames}
+        fatal = not isinstance(error, DeviceError | DataError) or isinstance(error, FATAL)
         if mine or fatal or owner.on_failure == "stop":
             raise error
         self.report("note", text=f"{step.frame}: {error}")
@@ -324,7 +329,7 @@ class Run:
         """Nothing interrupts this: it runs shielded."""
         await let_go(oversight, task)
         error = task.exception() if task.done() and not task.cancelled() else None
-        unverified = await self._final_off()
+        unverified = await self._final_off(clean=task.done() and not task.cancelled() and error is None)
         if unverified:
             unverified = await self._last_resort(unverified)
         elif self.guard is not None:
@@ -346,12 +351,13 @@ class Run:
             verdict, reason, tuple(self.ledger.alarms),
         )  # fmt: skip
 
-    async def _final_off(self) -> list[safety.Unverified]:
-        """Off once more, then a last look: a command that hung may have switched a light on later."""
-        unverified = await self._hands.make_safe(drop_frames=True)
-        states = await safety.read_lights(self.observatory.lights, self.clock)
-        if not unverified and any(state is not LightState.OFF for state in states.values()):
-            unverified = await self._hands.make_safe(drop_frames=True)
+    async def _final_off(self, *, clean: bool) -> list[safety.Unverified]:
+        """Off, then a last look: a command that hung may have switched a light on later."""
+        unverified = [] if clean and not self.burning else await self._hands.make_safe(drop_frames=True)
+        if not unverified:
+            states = await safety.read_lights(self.observatory.lights, self.clock)
+            if any(state is not LightState.OFF for state in states.values()):
+                unverified = await self._hands.make_safe(drop_frames=True)
         return unverified
 
     async def _last_resort(self, unverified: list[safety.Unverified]) -> list[safety.Unverified]:

@@ -6,7 +6,6 @@ The reading is what the device says of itself; there is no light sensor.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -51,8 +50,8 @@ async def switch_off(lights: Mapping[str, Light], clock: Clock, report: Report) 
 
 async def _one_off(name: str, light: Light, clock: Clock, report: Report) -> Unverified | None:
     state, problem, tries, ignored = LightState.UNKNOWN, "", 0, 0
-    deadline = time.monotonic() + (TRIES + 1) * (2 * clock.limit(ANSWER_S) + clock.limit(SETTLE_S))
-    while tries < TRIES and time.monotonic() < deadline:
+    deadline = clock.mark() + (TRIES + 1) * (2 * clock.limit(ANSWER_S) + clock.limit(SETTLE_S))
+    while tries < TRIES and clock.mark() < deadline:
         try:
             state, problem = await _try_off(light, clock)
         except asyncio.CancelledError:

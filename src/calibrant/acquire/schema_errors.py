@@ -33,7 +33,8 @@ def _locate(given: Any, loc: tuple[int | str, ...], missing: bool) -> tuple[list
     value = given
     for part in loc:
         if _has(value, part):
-            value = value[part]
+            # A key that is a number is still a key, not a place in a list.
+            part, value = (str(part) if isinstance(value, dict) else part), value[part]
         elif missing and isinstance(value, dict):
             return [*where, part], None
         else:
@@ -67,13 +68,13 @@ def _sentence(fault: Any, where: list[int | str], value: Any, model: type[BaseMo
         return f"found {_shown(value)}; allowed: {', '.join(allowed)}.{nearest(str(value), allowed)}"
     if kind == "value_error":
         return f"found {_shown(value)}; {context['error']}"
+    if fault["loc"][-1:] == ("[key]",):
+        return f"found {where[-1]!r}; a name is a text with at least one letter"
     if kind in ("model_type", "dict_type"):
         keys = _keys(model, where)
         return f"found {_shown(value)}; must be an object{' with ' + ', '.join(keys) if keys else ''}"
     if kind == "too_short":
         return f"found {_shown(value)}; must have at least {context['min_length']} item(s)"
-    if kind == "string_pattern_mismatch":
-        return f"found {_shown(where[-1])}; a name has at least one letter"
     words = fault["msg"].replace("Input should be", "must be")
     return f"found {_shown(value)}; {words[:1].lower()}{words[1:]}"
 

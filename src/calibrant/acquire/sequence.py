@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -39,8 +39,8 @@ LONGEST_S = 86400.0
 LONGEST_WARMUP_S = 14400.0
 MOST = 10000
 
-SECTIONS = ("biases", "darks", "groups", "lamps", "onoff", "tart")
 Section = Literal["biases", "darks", "groups", "lamps", "onoff", "tart"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 Flavour = Literal["arc", "flat"]
 
 
@@ -67,6 +67,8 @@ def _mask(value: Any) -> Any:
 
 
 def _places(value: Any) -> Any:
+    if isinstance(value, tuple):
+        value = list(value)
     if value is None or isinstance(value, str) or (isinstance(value, list) and value):
         if isinstance(value, str):
             _regex(value)
@@ -95,8 +97,8 @@ Times = Annotated[
     Field(min_length=1),
     WithJsonSchema({"oneOf": [_NUMBER, {"type": "array", "minItems": 1, "items": _NUMBER}]}),
 ]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MOST)]
-Some = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
+Some = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(_whole)]
 LampName = Annotated[str, Field(pattern=r"[A-Za-z]")]
 OnFailure = Annotated[
     str,
@@ -149,7 +151,7 @@ class TargetCounts(Strict):
     level: Annotated[float, Field(gt=0)]
     tol: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """As a fraction of the level."""
-    max_tries: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=20)] = 5
+    max_tries: Annotated[int, Field(ge=1, le=20), BeforeValidator(_whole)] = 5
     tmin: Seconds = 0.1
     tmax: Seconds = 300.0
 
@@ -206,7 +208,7 @@ class OnOff(Frames):
     light: str
     """The noise diode."""
     exposure_time: Seconds
-    repetitions: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=100)] = 2
+    repetitions: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 2
     on_source: str = "onsource"
     off_source: str = "offsource"
     zero: bool = True
@@ -228,7 +230,7 @@ class Tart(Frames):
 class Readout(Strict):
     """Options of the detector, for every frame."""
 
-    binning: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=64)] | None = None
+    binning: Annotated[int, Field(ge=1, le=64), BeforeValidator(_whole)] | None = None
     mode: str | None = None
     window: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
     """x, y, width, height."""
@@ -361,5 +363,7 @@ def json_schema() -> dict[str, Any]:
         }
         part["required"] = [key for key in part["required"] if key != "exposure_time"]
         part["oneOf"] = [{"required": ["exposure_time"]}, {"required": ["exposure_times"]}]
+    for name in ("lamps", "groups"):
+        schema["properties"][name]["additionalProperties"] = False
     schema["anyOf"] = [{"required": [name]} for name in SECTIONS]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -12,6 +12,10 @@ _LAST_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*"|[\w.+-]+|[^\s\w])\s*$')
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 _MOST = 20
+_WORDS = {
+    "Unterminated string starting at": "the text that begins here does not end: a '\"' is missing",
+    "Invalid control character at": "the line ends within a text: a '\"' is missing",
+}
 
 
 def parse(text: str, name: str, *, json_only: bool = False) -> Any:
@@ -79,7 +83,7 @@ def diagnose(text: str) -> list[str]:
         except json.JSONDecodeError as error:
             fault = _mend(draft, error)
             if fault is None:
-                faults.append(f"{draft.place(error.pos)}: {error.msg}")
+                faults.append(f"{draft.place(error.pos)}: {_WORDS.get(error.msg, error.msg)}")
                 break
             if fault:
                 faults.append(fault)
@@ -105,6 +109,10 @@ def _mend(draft: _Draft, error: json.JSONDecodeError) -> str | None:
         return _mend_delimiter(draft, at, before)
     if error.msg.startswith("Expecting ':' delimiter") and before:
         return _insert(draft, before.end(1), ":", f"':' is missing after {before[1]}")
+    if error.msg.startswith(("Unterminated string", "Invalid control character")):
+        return None
+    if found in ("}", "]", ",") and before and before[1] == ":":
+        return _insert(draft, before.end(1), " null", "a value is missing after ':'")
     if word := _WORD.match(text, at):
         return _mend_word(draft, at, word[0], error.msg)
     if error.msg.startswith("Extra data") and found in ("}", "]"):
@@ -211,6 +219,10 @@ def _yaml_words(error: Any) -> str:
 _LOADER: list[type[Any]] = []
 
 
+def _integer(loader: Any, node: Any) -> int:
+    return int(loader.construct_scalar(node))
+
+
 def _loader() -> type[Any]:
     """A safe loader with the scalars of YAML 1.2: 23:30 and on are text, 1e3 is a number; keys only once."""
     if _LOADER:
@@ -232,7 +244,7 @@ def _loader() -> type[Any]:
         ),
     ):
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
-    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+    Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
         return _once(

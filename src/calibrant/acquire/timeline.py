@@ -118,7 +118,7 @@ def _frames_words(steps: list[Step]) -> str:
         words += f"; mask {' '.join(places)}"
         words += f", {first.mask[0].dwell_s:g} s each" if len(places) > 1 else ""
     if any(step.kind == "readout" for step in steps):
-        words += ", read out" if len(frames) == 1 else ", each read out before the next"
+        words += ", read out" if len(frames) == 1 else ", each read out"
     return words + ("; thrown away" if first.options.get("discard") else "")
 
 

@@ -34,7 +34,7 @@ class Unit:
 
     @property
     def on_failure(self) -> str:
-        """"stop", "skip" or "retry"."""
+        """What a failure ends: "stop" the run, "skip" this unit, or "retry" it."""
         return next((str(step.options["on_failure"]) for step in self.frames if "on_failure" in step.options), "stop")
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.allsky.image import SkyImage, beam_shape, make_image
+from calibrant.allsky.image import SkyImage, make_image
 from calibrant.allsky.snapshots import CalibrationData, Snapshot
 from calibrant.allsky.verdict import GOOD_POWER, POOR_POWER
 from calibrant.plots.allsky.material import AllskyMaterial, Mark, SkyPanel, SourceFlux
@@ -41,7 +41,7 @@ def material(result: Calibration, size: int = SIZE) -> AllskyMaterial:
     return AllskyMaterial(
         panels=tuple(panels_of(result, size)),
         more=tuple(
-            _panel(result, number, "new", _new_image(result, snapshot, size), f"Snapshot {number}")
+            _panel(result, number, _new_image(result, snapshot, size), f"Snapshot {number}")
             for number, snapshot in enumerate(data.snapshots[1:MOST_SNAPSHOTS], 2)
         ),
         gain=result.gain,
@@ -103,29 +103,25 @@ def panels_of(result: Calibration, size: int = SIZE) -> list[SkyPanel]:
     if gain is not None and phase is not None:
         images.append(make_image(snapshot, data.positions, data.wavelength_m, gain, phase, size, "stored"))
     images.append(_new_image(result, snapshot, size))
-    return [_panel(result, 1, image.gains, image, TITLES[image.gains]) for image in images]
+    return [_panel(result, 1, image, TITLES[image.gains]) for image in images]
 
 
 def _new_image(result: Calibration, snapshot: Snapshot, size: int) -> SkyImage:
     return make_image(snapshot, result.positions, result.data.wavelength_m, result.gain, result.phase, size, "new")
 
 
-def _panel(result: Calibration, number: int, name: str, image: SkyImage, title: str) -> SkyPanel:
+def _panel(result: Calibration, number: int, image: SkyImage, title: str) -> SkyPanel:
     snapshot = result.data.snapshots[number - 1]
     sources = sorted((one for one in result.sources if one.snapshot == number), key=lambda one: -one.flux)
     marks = [Mark(one.name, one.az_deg, one.el_deg, one.state == "found", one.given) for one in sources]
     when = moment(snapshot.time)
     titled = f"{title}, {when}" if number > 1 and when else title
-    return sky_panel(image, titled, marks, snapshot, result.data, name)
+    return sky_panel(image, titled, marks)
 
 
-def sky_panel(
-    image: SkyImage, title: str, marks: Sequence[Mark], snapshot: Snapshot, data: CalibrationData, name: str = ""
-) -> SkyPanel:
+def sky_panel(image: SkyImage, title: str, marks: Sequence[Mark]) -> SkyPanel:
     """An image as figures take it."""
-    beam = beam_shape(snapshot, data.positions, data.wavelength_m)
-    width = math.sqrt(beam[0] * beam[1])
-    return SkyPanel(name or image.gains, title, image.values, image.mad, tuple(marks), width)
+    return SkyPanel(image.gains, title, image.values, image.mad, tuple(marks), math.sqrt(image.beam[0] * image.beam[1]))
 
 
 def moment(time: float) -> str:

@@ -37,6 +37,8 @@ class SkyImage:
     """Which gains were applied: none, stored or new."""
     antennas: int
     baselines: int
+    beam: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    """Of the dirty beam in the zenith: major and minor FWHM in degrees, angle from north to east."""
 
     @property
     def size(self) -> int:
@@ -121,6 +123,7 @@ def make_image(
         gains or ("applied" if given else "none"),
         len(np.union1d(i, j)),
         int(use.sum()),
+        beam_shape((positions[i] - positions[j]) / wavelength_m),
     )
 
 
@@ -156,13 +159,13 @@ def _transform(
     return image
 
 
-def beam_shape(snapshot: Snapshot, positions: Real, wavelength_m: float) -> tuple[float, float, float]:
-    """(major, minor, angle) of the dirty beam in the zenith: FWHM in degrees, angle from north to east.
+def beam_shape(baselines: Real) -> tuple[float, float, float]:
+    """(major, minor, angle) of the dirty beam in the zenith, of baselines (n, 3) in wavelengths east, north, up.
 
-    From the curvature of its peak, as of a Gaussian.
+    FWHM in degrees, angle from north to east: from the curvature of its peak, as of a Gaussian.
     """
-    apart = (positions[snapshot.antenna1] - positions[snapshot.antenna2])[:, :2] / wavelength_m
-    widths, axes = np.linalg.eigh(apart.T @ apart / len(apart))
+    across = baselines[:, :2]
+    widths, axes = np.linalg.eigh(across.T @ across / len(across))
     sigma = 1.0 / (2 * np.pi * np.sqrt(np.maximum(widths, 1e-12)))
     fwhm = np.degrees(np.minimum(sigma * math.sqrt(8 * math.log(2)), math.pi))
     east, north = axes[:, 0]

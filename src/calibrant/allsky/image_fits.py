@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from calibrant.allsky.image import SkyImage, beam_shape
+from calibrant.allsky.image import SkyImage
 from calibrant.allsky.snapshots import CalibrationData, Snapshot
 from calibrant.allsky.sun import J2000
 from calibrant.errors import ExistsError
@@ -85,7 +85,7 @@ def write_fits(
 
 def header_cards(image: SkyImage, data: CalibrationData, snapshot: Snapshot, verdict: str = "") -> list[Card]:
     """All cards beyond the structural ones."""
-    major, minor, angle = beam_shape(snapshot, data.positions, data.wavelength_m)
+    major, minor, angle = image.beam
     cards: list[Card] = [
         ("BUNIT", "", "no unit: correlation coefficient"),
         ("TELESCOP", _ascii(data.name) or "unknown", ""),

@@ -149,7 +149,7 @@ def commands_of(loaded: Loaded, given: dict[str, Any]) -> list[str]:
             found = f"{os.path.splitext(rxg.name)[0]}-{kind}.json"
             fit = line(verb, f"station fit {kind}", logs=serves, rxg=[rxg.path])
             lines.append(f"{fit} --json > {shlex.quote(found)}")
-            lines.append(line(update, "station update", rxg=rxg.path, from_=found, dry_run=True))
+            lines.append(line(update, "station update", rxg=rxg.path, from_=[found], dry_run=True))
     return lines
 
 

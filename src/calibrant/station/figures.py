@@ -136,7 +136,8 @@ def _tcals(points: Points, receivers: Receivers | None, fits: dict[str, BandFits
         if not use.any():
             continue
         new = tcal_columns(fits[rxg.name].tcal if rxg.name in fits else None, pol)
-        yield TcalPanel(rxg.name, pol, *(points[name][use] for name in ("freq_mhz", "tcal_k_corrected")), *file_tcal(rxg, pol), *new)
+        measured = points["freq_mhz"][use], points["tcal_k_corrected"][use]
+        yield TcalPanel(rxg.name, pol, *measured, *file_tcal(rxg, pol), *new)
 
 
 def _trecs(points: Points, receivers: Receivers | None, fits: dict[str, BandFits]) -> Iterator[TrecPanel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,9 @@ def _reasons(points: Points, kind: str) -> NDArray[np.str_]:
     unknown_flux = np.zeros(len(points), bool) if kind == "trec" else RULES["flux_unknown"].apply(points)[0]
     checks = (
         (points["deleted"], "deleted by edits"),
+        (points["pol"] == "", "of unknown polarisation (no VAL row)"),
         (np.array([str(name) in ("", "nan") for name in points["rxg"]], bool), "of an LO that no rxg file serves"),
+        (~np.isfinite(points["elevation_deg"]), "of unknown elevation (no VAL row)"),
         (points["no_diode"], "without noise diode"),
         (unknown_flux, "of a source of unknown flux density"),
         (~np.isfinite(value) & np.isfinite(points[plain]), "without opacity (no Trec, or Tsys too high for it)"),
@@ -84,18 +86,24 @@ def _reasons(points: Points, kind: str) -> NDArray[np.str_]:
     return result
 
 
-def gain_data(points: Points, like_gnplt: bool = False) -> GainData:
-    """Gains; `like_gnplt`: from the values that the Field System printed, without errors."""
-    gain = np.asarray(points["gain_corrected"], dtype=np.float64)
+def gain_data(points: Points, like_gnplt: bool = False, trusted: Literal["tcal", "gain"] = "tcal") -> GainData:
+    """Gains; `like_gnplt`: from the values that the Field System printed, without errors.
+
+    `trusted`: whether the atmosphere is taken out with the opacity that the rxg's Tcal or its gain gives.
+    """
+    gain, error = (np.asarray(points[f"gain_corrected{part}"], dtype=np.float64) for part in ("", "_err"))
+    if trusted == "gain":
+        gain = points["dpfu"] * points["curve_gain"] / points["ratio_corrected"]
+        error = np.abs(gain / points["ratio_corrected"]) * points["ratio_corrected_err"]
     # The noise of on minus off is a fraction of Tsys, the signal the flux density times the gain.
     noise = points["tsys_k"] / points["flux_assumed_jy"] * gain / points["gain"]
-    error = steady_errors(points["gain_corrected_err"], noise)
+    steady = steady_errors(error, noise)
     if like_gnplt:
-        gain, error = gain * points["tcal_jy"] / points["fs_tcal_jy"], None
+        gain, steady = gain * points["tcal_jy"] / points["fs_tcal_jy"], None
     return cast(
         GainData,
         _finite(
-            GainData, points, gain=gain, error=error, elevation_deg=points["elevation_deg"],
+            GainData, points, gain=gain, error=steady, elevation_deg=points["elevation_deg"],
             source=points["source"], detector=points["detector"],
         ),
     )  # fmt: skip

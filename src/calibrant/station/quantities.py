@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.errors import ParameterError
-from calibrant.registry import Registry, unknown
+from calibrant.registry import Registry
 
 if TYPE_CHECKING:
     from calibrant.station.points import Points
 
 Floats = NDArray[np.float64]
+OTHER_WORDS = {"gc": "compression", "el": "elevation", "az": "azimuth", "freq": "frequency", "tau": "opacity"}
+"""What people also say; gc is the older GNPLT's word."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,21 @@ class Quantities(Registry[Quantity]):
             for one in members:
                 self._loose.setdefault(_simple(getattr(one, spelling)), one.name)
         self._loose.pop("", None)
-        self._loose["gc"] = "compression"  # the older GNPLT's word
+        self._loose |= OTHER_WORDS
 
     def __getitem__(self, name: str) -> Quantity:
         found = self._exact.get(name) or self._loose.get(_simple(name))
         if found is None:
-            raise ParameterError(unknown(self.kind, name, tuple(self)))
+            raise ParameterError(self._unknown(name))
         return super().__getitem__(found)
+
+    def _unknown(self, name: str) -> str:
+        """The sentence for a name that does not exist, with the nearest that does, however it is written."""
+        simple = _simple(name)
+        begin = [own for own in self._loose if simple and (own.startswith(simple) or simple in own)]
+        near = min(begin, key=len) if begin else next(iter(get_close_matches(simple, self._loose, 1, 0.5)), "")
+        hint = f" Did you mean {self._loose[near]!r}?" if near else ""
+        return f"there is no {self.kind} called {name!r}; known: {', '.join(self)}.{hint}"
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._exact or _simple(name) in self._loose)

@@ -120,7 +120,8 @@ def _one(item: Mapping[str, Any], path: str) -> Changes:
             raise ValueError(f"polarisation {pol!r}")
         if kind == "tcal":
             return Changes(tcal={cast(Pol, pol): {_number(freq): _number(kelvin) for freq, kelvin in value}})
-        return Changes(**{kind: {pol: _number(value)}})
+        content: dict[str, Any] = {kind: {pol: _number(value)}}
+        return Changes(**content)
     except (KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"
         raise FormatError(

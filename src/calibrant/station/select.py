@@ -56,7 +56,7 @@ def select(
     if lo:
         mask &= _numbers("lo", points["lo_mhz"], lo, FREQUENCY_TOLERANCE_MHZ)
     if scan:
-        mask &= _numbers("scan", points["scan_number"], scan, 0.0)
+        mask &= _scans(points, scan)
     if time:
         mask &= _times(points["time"], time)
     if elevation:
@@ -98,6 +98,25 @@ def _names(what: str, values: NDArray[np.str_], text: str) -> Mask:
             raise SelectionError(f"{unknown(what, pattern, tuple(present))}, in the selection {text!r}")
         chosen = chosen - hits if item.startswith("!") else chosen | hits
     return np.isin(values, sorted(chosen))
+
+
+def _scans(points: Points, text: str) -> Mask:
+    """ONOFF scans by number within their log, or by source: `casa`, `casa:2` (its second), `casa:1~3`."""
+    mask = np.zeros(len(points), dtype=bool)
+    for item in _items(text):
+        name, colon, which = item.lower().partition(":")
+        if not colon and not re.search("[a-z]", name):
+            mask |= _numbers("scan", points["scan_number"], item, 0.0)
+            continue
+        mine = _names("source", points["source"], name)
+        if which:
+            turn = np.zeros(len(points))
+            for log in np.unique(points["log"][mine]):
+                rows = mine & (points["log"] == log)
+                turn[rows] = np.unique(points["scan_number"][rows], return_inverse=True)[1] + 1
+            mine &= _numbers("scan", turn, which, 0.0)
+        mask |= mine
+    return mask
 
 
 def _numbers(what: str, values: NDArray[Any], text: str, tolerance: float) -> Mask:

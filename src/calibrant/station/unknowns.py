@@ -22,10 +22,8 @@ def places(points: Points) -> Iterator[str]:
     for missing, what in ((direction, "direction"), (pol, "polarisation")):
         if missing.any():
             scans = len(np.unique(points["scan"][missing]))
-            yield (
-                f"{int(missing.sum())} of {len(points)} points ({scans} scan{'s' if scans > 1 else ''} without VAL rows)"
-                f" have no {what}."
-            )
+            where = f"{scans} scan{'s' if scans > 1 else ''} without VAL rows"
+            yield f"{int(missing.sum())} of {len(points)} points ({where}) have no {what}."
 
 
 def opacities(points: Points) -> Iterator[str]:

@@ -202,9 +202,9 @@ def _text(value: float, form: str) -> str:
 
 def source_columns(result: Calibration) -> Columns:
     """With several snapshots directions are those of the first, and fluxes means."""
-    columns: Columns = [("source", False), ("az (deg)", True), ("el (deg)", True), ("distance", True)]
-    columns += [("flux", True), ("±", True)]
-    return columns + ([("found in", True)] if len(result.data.snapshots) > 1 else [])
+    columns: Columns = [("source", False), ("flux", True), ("±", True)]
+    columns += [("found in", True)] if len(result.data.snapshots) > 1 else []
+    return [*columns, ("az (deg)", True), ("el (deg)", True), ("distance", True)]
 
 
 def source_rows(result: Calibration, found: bool) -> Rows:
@@ -221,10 +221,10 @@ def source_rows(result: Calibration, found: bool) -> Rows:
         error = math.sqrt(sum(one.flux_err**2 for one in ones)) / len(ones)
         first = ones[0]
         given = " (given)" if first.given else ""
-        cells = [name + given, f"{first.az_deg:.2f}", f"{first.el_deg:.2f}", _distance(first.r_m)]
-        cells += [f"{flux:.4f}", _text(error, ".4f")]
+        cells = [name + given, f"{flux:.4f}", _text(error, ".4f")]
         if len(result.data.snapshots) > 1:
             cells.append(f"{hits} of {len(ones)}")
+        cells += [f"{first.az_deg:.2f}", f"{first.el_deg:.2f}", _distance(first.r_m)]
         rows.append((flux, tuple(cells)))
     return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 

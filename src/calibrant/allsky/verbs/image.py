@@ -184,6 +184,6 @@ def _write_picture(
     from calibrant.plots.allsky.sky import save_skies
 
     marks = [Mark(s.source.name, s.source.az_deg, s.source.el_deg, s.found, s.source.given) for s in seen]
-    panels = [sky_panel(one, TITLES[one.gains], marks, snapshot, data) for one in images]
+    panels = [sky_panel(one, TITLES[one.gains], marks) for one in images]
     title = " · ".join(filter(None, (data.name, moment(snapshot.time))))
     save_skies(path, ending, panels, title)

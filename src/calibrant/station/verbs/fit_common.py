@@ -13,19 +13,8 @@ from calibrant.errors import ParameterError
 from calibrant.params import Param
 
 if TYPE_CHECKING:
-    from calibrant.station.derived import Opacity as Opacity_
     from calibrant.station.fitdata import Usable
 
-Opacity = Annotated[
-    str,
-    Param(
-        "What is corrected for opacity; auto: as the rxg's curve says.",
-        choices=("auto", "none", "gain", "tcal", "both"),
-    ),
-]
-Tatm = Annotated[
-    str, Param("Temperature of the atmosphere in K, or 'weather': from the logged one at the ground.", unit="K")
-]
 LossName = Annotated[
     str,
     Param(
@@ -71,32 +60,14 @@ def selection(*values: str) -> dict[str, str]:
 
 def usable_points(
     kind: str, logs: list[str], rxg: list[str], flux: str, session: str, errors: str, selected: dict[str, str],
-    **build: object,
+    **treated: Any,
 ) -> tuple[Usable, tuple[str, ...]]:  # fmt: skip
-    """(points of one receiver that can be fitted, names of the logs)."""
+    """(points of one receiver that can be fitted, names of the logs); `treated`: what `options.of_receivers` gives."""
     from calibrant.station.fitdata import usable
     from calibrant.station.load import load
 
-    loaded = load(logs, rxg=rxg, flux=flux, session=session, errors=errors, selection=selected, **build)
+    loaded = load(logs, rxg=rxg, flux=flux, session=session, errors=errors, selection=selected, **treated)
     return usable(loaded, kind), tuple(log.path for log in loaded.logs)
-
-
-def opacity_of(correct: str, tatm: str) -> Opacity_:
-    """How the atmosphere is treated, from the options."""
-    from calibrant.station.derived import Opacity as Treatment
-
-    return Treatment("weather" if tatm == "weather" else kelvin(tatm), correct)
-
-
-def kelvin(tatm: str) -> float:
-    """A temperature of the atmosphere; ParameterError for what cannot be one."""
-    try:
-        number = float(tatm)
-    except ValueError:
-        number = 0.0
-    if not 100.0 <= number <= 400.0:
-        raise ParameterError(f"tatm is {tatm!r}; give kelvin between 100 and 400, or 'weather'")
-    return number
 
 
 def check_robust(loss: str, limit: float, losses: Sequence[str]) -> None:

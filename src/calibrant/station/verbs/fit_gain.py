@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
+from calibrant.errors import ParameterError
 from calibrant.params import Param
 from calibrant.station.verbs import fit_common, options
 
@@ -84,8 +85,10 @@ def fit_gain(
             choices=("all", "observed"),
         ),
     ] = "all",
-    opacity: fit_common.Opacity = "auto",
-    tatm: fit_common.Tatm = "273",
+    opacity: options.Opacity = "auto",
+    tatm: options.Tatm = "273",
+    gain_tcal: options.GainTcal = 0.0,
+    gain_at: options.GainAt = "",
     loss: fit_common.LossName = "tukey",
     limit: fit_common.Limit = 4.0,
     like_gnplt: fit_common.LikeGnplt = False,
@@ -115,23 +118,29 @@ def fit_gain(
     from calibrant.station.dpfu import advise
     from calibrant.station.fitdata import gain_data
     from calibrant.station.robust import LOSSES
+    from calibrant.station.rxg import Receivers
 
     selection = fit_common.selection(source, detector, pol, freq, lo, scan, time, elevation, where)
-    treatment = fit_common.opacity_of(opacity, tatm)
-    use, names = fit_common.usable_points("gain", logs, rxg, flux, session, errors, selection, opacity=treatment)
+    if mode == "scale" and (gain_tcal or gain_at):
+        raise ParameterError("mode is scale, which finds the Tcal that fits the gain: leave --gain-tcal, --gain-at out")
+    treated = options.of_receivers(opacity, tatm, gain_tcal, gain_at, like_gnplt=like_gnplt)
+    use, names = fit_common.usable_points("gain", logs, rxg, flux, session, errors, selection, **treated)
     fit_common.check_robust(loss, limit, LOSSES)
-    data = gain_data(use.points, like_gnplt)
-    corrected, _ = treatment.corrects(use.rxg)
+    own = use.points.derived(Receivers([use.rxg]), treated["opacity"]) if gain_tcal or gain_at else use.points
+    trusted: Literal["tcal", "gain"] = "gain" if mode == "scale" and not like_gnplt else "tcal"
+    data = gain_data(use.points, like_gnplt, trusted)
+    corrected, _ = treated["opacity"].corrects(use.rxg)
     curve, level, method = _fit(
         data, use.rxg, mode, degree, kind, factors, detectors, peak, corrected, loss, limit, like_gnplt
     )
     warnings = list(curve.warnings if curve else ())
     warnings += _unshared(curve, level, use.rxg)
-    old = {p: use.rxg.dpfu[p] for p in use.rxg.pols}
+    method += f"; gain with Tcal {gain_tcal:g} K" if gain_tcal else f"; gain scaled to {gain_at}" if gain_at else ""
+    old = {str(p): use.rxg.dpfu[p] for p in use.rxg.pols}
     common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
     return FitGainResult(
         common, mode, method, curve, level,
-        advise(data, use.rxg.curve, cast(dict[str, float], old), use.points["freq_mhz"]), cast(dict[str, float], old),
+        advise(gain_data(own, like_gnplt), use.rxg.curve, old, use.points["freq_mhz"]), old,
         tuple(warnings), tuple(_changes(mode, curve, level)),
     )  # fmt: skip
 

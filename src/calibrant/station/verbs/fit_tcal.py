@@ -69,8 +69,8 @@ def fit_tcal(
     tolerance_mhz: Annotated[
         float, Param("Frequencies closer than this are one; a row of the table too.", unit="MHz")
     ] = 0.5,
-    opacity: fit_common.Opacity = "auto",
-    tatm: fit_common.Tatm = "273",
+    opacity: options.Opacity = "auto",
+    tatm: options.Tatm = "273",
     loss: fit_common.LossName = "tukey",
     limit: fit_common.Limit = 4.0,
     like_gnplt: fit_common.LikeGnplt = False,
@@ -105,8 +105,8 @@ def fit_tcal(
         raise ParameterError(f"tolerance_mhz is {tolerance_mhz}; give 0 (exactly equal) or more")
     fit_common.check_robust(loss, limit, LOSSES)
     selection = fit_common.selection(source, detector, pol, freq, lo, scan, time, elevation, where)
-    treatment = fit_common.opacity_of(opacity, tatm)
-    use, names = fit_common.usable_points("tcal", logs, rxg, flux, session, errors, selection, opacity=treatment)
+    treated = options.of_receivers(opacity, tatm, like_gnplt=like_gnplt)
+    use, names = fit_common.usable_points("tcal", logs, rxg, flux, session, errors, selection, **treated)
     fit = tcal.fit_tcal(
         tcal_data(use.points, like_gnplt), cast(dict[str, tcal.Table], use.rxg.tcal), method=cast(Any, method),
         tolerance_mhz=tolerance_mhz, like_gnplt=like_gnplt, loss=cast(Any, loss), limit=limit,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 
-from calibrant.errors import DataError, ParameterError
+from calibrant.errors import ParameterError
 from calibrant.params import Param
 from calibrant.station.verbs import fit_common, options
 
@@ -129,19 +129,13 @@ def fit_trec(
 
 def _atmosphere(tatm: str, points: Points) -> tuple[np.ndarray, str]:
     """(Tatm of each point, where it is from)."""
-    from calibrant.station.opacity import DEFAULT_TATM, tatm_from_surface
+    from calibrant.station.opacity import DEFAULT_TATM
 
-    count = len(points)
     if tatm == "fit":
-        return np.full(count, DEFAULT_TATM), "fitted"
-    if tatm == "weather":
-        value = tatm_from_surface(points["temperature_c"])
-        known = np.isfinite(value)
-        if not known.any():
-            raise DataError("no temperature was logged before these scans; give --tatm 273")
-        lost = f", {int((~known).sum())} points without it take the median" if not known.all() else ""
-        return np.where(known, value, np.median(value[known])), f"from the logged temperature{lost}"
-    return np.full(count, fit_common.kelvin(tatm)), "given"
+        return np.full(len(points), DEFAULT_TATM), "fitted"
+    found, without = options.treatment("auto", tatm).known_tatm(points["temperature_c"])
+    lost = f", {without} points without it take the median" if without else ""
+    return found, f"from the logged temperature{lost}" if tatm == "weather" else "given"
 
 
 def _segment_lines(fit: TrecFit) -> list[str]:

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from calibrant.station.points import Points
     from calibrant.station.records import Skipped
 
-PLACE = ("file", "line", "time", "source", "type", "detector", "pol", "freq_mhz", "azimuth_deg", "elevation_deg")
+PLACE = (
+    *("file", "line", "time", "scan_number", "source", "type", "detector", "pol", "freq_mhz"),
+    *("azimuth_deg", "elevation_deg"),
+)
 VALUES = ("compression", "tsys_k", "sefd_jy", "tcal_jy", "tcal_ratio")
 PRINTED = ("fs_compression", "fs_tsys_k", "fs_sefd_jy", "fs_tcal_jy", "fs_tcal_ratio")
-MORE = ("repetitions", "no_diode", "recomputed", "flux_assumed_jy", "structure_correction")
+MORE = ("repetitions", "no_diode", "continuous", "recomputed", "flux_assumed_jy", "structure_correction")
 WITH_RXG = (
     *("rxg", "tcal_assumed_k", "tcal_k", "ratio", "gain", "tsys_scaled_k", "tsys_minus_tspill_k", "opacity_zenith"),
     *("gain_corrected", "tcal_k_corrected", "ratio_corrected"),
@@ -165,7 +168,8 @@ _HEADER = f"  {'det':<5} P {'MHz':>9} " + " ".join(f"{title:^{width}}" for title
 
 def _heading(file: str, time: str, source: str, row: dict[str, Any]) -> str:
     place = [f"az {row['azimuth_deg']:.1f}", f"el {row['elevation_deg']:.1f}"] if row["azimuth_deg"] is not None else []
-    return "  ".join([os.path.basename(file), time[:19].replace("T", " "), source or "unnamed source", *place])
+    when = f"scan {row['scan_number']}", time[:19].replace("T", " ")
+    return "  ".join([os.path.basename(file), *when, source or "unnamed source", *place])
 
 
 def _table_row(row: dict[str, Any]) -> str:

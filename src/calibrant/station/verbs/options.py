@@ -22,7 +22,9 @@ Detector = Annotated[str, Param("Detectors: '1u,i*', '!ia'. Empty: all.")]
 Pol = Annotated[str, Param("Polarisation.", choices=("", "l", "r"))]
 Freq = Annotated[str, Param("Detector centre frequencies: '8212.99,8300~8400,>8500'. Empty: all.", unit="MHz")]
 Lo = Annotated[str, Param("Local oscillators: '8080,2020'. Empty: all.", unit="MHz")]
-Scan = Annotated[str, Param("ONOFF scans by number within their log, from 1: '3,5~7'. Empty: all.")]
+Scan = Annotated[
+    str, Param("ONOFF scans by number within their log, from 1: '3,5~7'; or of a source: 'casa:2'. Empty: all.")
+]
 Time = Annotated[
     str, Param("Time range (UTC): '16:10~17:00', '2016.067.16:14:00~2016.067.18:00:00', '>2016-03-07T16:14'.")
 ]
@@ -51,11 +53,11 @@ Tatm = Annotated[
     str, Param("Temperature of the atmosphere in K, or 'weather': from the logged one at the ground.", unit="K")
 ]
 GainTcal = Annotated[
-    float, Param("One noise diode for all frequencies, for the gain in place of the rxg's table. 0: the table.", unit="K")
+    float, Param("One noise diode for all frequencies, for the gain instead of the rxg's table. 0: none.", unit="K")
 ]
 GainAt = Annotated[
     str,
-    Param("Mean gain at some elevations, to which the Tcal of the gain is scaled: '30~60=0.11'. Empty: no.", unit="K/Jy"),
+    Param("Mean gain at some elevations, to which the gain's Tcal is scaled: '30~60=0.11'. Empty: none.", unit="K/Jy"),
 ]
 
 
