@@ -117,6 +117,14 @@ def test_the_checker_learns_camera_by_camera() -> None:
     assert "stuck" in checker.check(frame("b1", stuck), flat)[0]
 
 
+def test_a_first_frame_has_the_detector_s_shape_unless_it_is_read_in_another_way() -> None:
+    binned, plain = CaptureSpec("b", "bias", 0.0, options={"binning": 2}), CaptureSpec("b", "bias", 0.0)
+    checker = FrameChecker(shape=(100, 200))
+    assert "expected" in checker.check(Frame("b1", 0, 0, 0, image()[:50]), plain)[0]
+    assert checker.check(Frame("b1", 0, 0, 0, image()[:50, :100]), binned) == []
+    assert "expected" in checker.check(Frame("b1", 0, 0, 0, image()[:25]), binned)[0]
+
+
 def test_a_bad_bias_teaches_nothing() -> None:
     checker = FrameChecker(bias_level=1000.0)
     spec = CaptureSpec("b", "bias", 0.0)

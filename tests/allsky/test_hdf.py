@@ -18,9 +18,9 @@ from calibrant.errors import DataError, FormatError
 
 REAL = [
     "ghana-vis.hdf",
-    "vis_2021-03-25_20_50_23.568474.hdf",
-    "vis_2025-03-09_06_26_46.859046.hdf",
-    "vis_2026-06-12_04_25_46.149086.hdf",
+    pytest.param("vis_2025-03-09_06_26_46.859046.hdf", marks=pytest.mark.slow),
+    pytest.param("vis_2021-03-25_20_50_23.568474.hdf", marks=pytest.mark.slow),
+    pytest.param("vis_2026-06-12_04_25_46.149086.hdf", marks=pytest.mark.slow),
 ]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skies
+
 from calibrant.allsky.calibration import FoundSource, calibrate
 from calibrant.allsky.problem import (
     Attempt,
@@ -288,22 +289,25 @@ def refused(data: CalibrationData) -> tuple[float, float]:
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", [skies.DUNEDIN, skies.RHODES])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [(skies.DUNEDIN, 1), (skies.DUNEDIN, 2), (skies.RHODES, 1)]
+    + [pytest.param(*one, marks=pytest.mark.slow) for one in ((skies.DUNEDIN, 3), (skies.RHODES, 2), (skies.RHODES, 3))],
+)
 def test_a_shuffled_real_sky_is_refused(shared: Path, name: str, seed: int) -> None:
     held, _ = refused(skies.shuffled(skies.real(shared, name), seed))
     assert held < 0.45
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_a_shuffled_simulated_sky_is_refused(shared: Path, seed: int) -> None:
     held, _ = refused(skies.shuffled(skies.recorded(shared, "sim_multi3_inb")[0], seed))
     assert held < 0.45
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("minutes", [15, 60])
+@pytest.mark.parametrize("minutes", [15, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_catalogue_of_another_time_is_refused(shared: Path, minutes: float) -> None:
     refused(skies.later(skies.real(shared, skies.DUNEDIN), minutes, 1))
 

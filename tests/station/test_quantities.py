@@ -83,7 +83,8 @@ def test_unknown_name_has_a_hint() -> None:
     with pytest.raises(ParameterError, match="Did you mean 'elevation'"):
         QUANTITIES["elevaton"]
     assert "nothing of the kind" not in QUANTITIES
-    for word, meant in (("humid", "humidity"), ("wind", "wind_speed"), ("GC2", "compression"), ("Tsys-Tspil", "tsys_minus_tspill")):
+    nearest = {"humid": "humidity", "wind": "wind_speed", "GC2": "compression", "Tsys-Tspil": "tsys_minus_tspill"}
+    for word, meant in nearest.items():
         with pytest.raises(ParameterError, match=f"Did you mean '{meant}'"):
             QUANTITIES[word]
     assert QUANTITIES["freq"].name == "frequency" and QUANTITIES["El"].name == "elevation"

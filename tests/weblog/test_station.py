@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from calibrant.cli.main import main
 from calibrant.errors import ExistsError, ParameterError
 from calibrant.jobs.station_report import report
 from calibrant.station.simulate import Options, simulate_log
 from calibrant.station.verbs.plot import plot
 from calibrant.weblog.station import HEADINGS
+
+
+NY_X = """fixed 8080 8580.1
+2016 3 7
+frequency 1.0
+rcp
+0.1
+ELEV POLY 1.0
+rcp 8212.99 11.80
+rcp 8516.99 12.00
+rcp 8932.99 12.20
+end_tcal_table
+0
+end_spillover_table
+"""
+NY_S = """fixed 2020
+2016 3 7
+frequency 1.0
+rcp
+0.038
+ELEV POLY 1.0
+rcp 2229.99 27.90
+rcp 2369.99 18.60
+end_tcal_table
+0
+end_spillover_table
+"""
+"""From the APR rows of r1730ny.log."""
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +169,72 @@ def test_plot_refuses_limits_formats_and_highlights_that_cannot_be(simulated: Pa
         plot([log], y="sefd", output="new.jpg")
     with pytest.raises(ParameterError, match="nosuch"):
         plot([log], y="sefd", highlight="nosuch", output="new.png")
+
+
+def run(commands: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Type the commands, `> file` included; what each wrote. They must all succeed."""
+    told = {}
+    for command in commands:
+        line, _, target = command.partition(" > ")
+        words = shlex.split(line)
+        assert words[0] == "calibrant"
+        code = main(words[1:])
+        out, err = capsys.readouterr()
+        assert code == 0, f"{command}: {err}"
+        if target:
+            Path(shlex.split(target)[0]).write_text(out)
+        told[command] = out
+    return told
+
+
+def test_commands_of_two_receivers_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each receiver is fitted with the logs that it serves, and with the selection of the report."""
+    monkeypatch.chdir(tmp_path)
+    made = [
+        simulate_log(folder, Options(seed=3, name=name, hours=8, band=band, detectors=2, vlbi=False))
+        for folder, name, band in (("a b", "sim001cb", "C"), ("c", "sim002cb", "X"))
+    ]
+    result = report(
+        [one.log for one in made], rxg=[one.rxg for one in made], flux=made[0].flux, elevation=">14", tatm="260",
+        output="r.html",
+    )  # fmt: skip
+    fits = [command for command in result.commands if " station fit " in command]
+    assert len(fits) == 6 and all("--elevation '>14'" in command for command in fits)
+    for one in made:
+        mine = [command for command in fits if one.rxg in command]
+        assert len(mine) == 3 and all(one.log in command for command in mine)
+    assert not any(one.log in command and other.rxg in command
+                   for command in fits for one in made for other in made if one is not other)  # fmt: skip
+    told = run(result.commands, capsys)
+    for (command, text), kind in zip(((c, t) for c, t in told.items() if c in fits), ("gain", "tcal", "trec") * 2):
+        rxg = next(one for one in made if one.rxg in command).rxg
+        found, reported = json.loads(text), result.fits[Path(rxg).name].to_dict()
+        if kind == "gain":
+            assert found["curve"]["dpfu"] == pytest.approx(reported["gain"]["dpfu"])
+        elif kind == "trec":
+            assert found["fit"]["trec"] == pytest.approx(reported["trec"]["trec"])
+        else:
+            values = [[one["tcal_k"] for one in fit["values"]] for fit in (found["fit"], reported["tcal"])]
+            assert values[0] == pytest.approx(values[1])
+
+
+@pytest.mark.real_data
+def test_commands_of_a_real_log_can_be_typed(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two receivers of one log: what can be fitted is, and the page says why the rest cannot."""
+    monkeypatch.chdir(tmp_path)
+    log = str(shared / "data/fs_logs/r1730ny.log.gz")
+    (tmp_path / "x.rxg").write_text(NY_X)
+    (tmp_path / "s.rxg").write_text(NY_S)
+    (tmp_path / "other.rxg").write_text(NY_S.replace("fixed 2020", "fixed 4000"))
+    result = report([log], rxg=["x.rxg", "s.rxg", "other.rxg"], session="none", output="r.html")
+    assert not any("other.rxg" in command for command in result.commands if "fit" in command)
+    told = run(result.commands, capsys)
+    assert sum(" fit tcal " in command for command in told) == 2
+    assert set(result.fits) == {"x.rxg", "s.rxg"}
 
 
 @pytest.mark.real_data

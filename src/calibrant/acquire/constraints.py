@@ -6,6 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calibrant.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -83,6 +86,11 @@ def _sun_too_high(highest: float, begin: float, end: float, site: Site | None) -
 
 def sun_altitude(site: Site, when: float) -> float:
     """Altitude of the sun's centre in degrees, without refraction; needs no network."""
+    return float(sun_altitudes(site, np.array([when]))[0])
+
+
+def sun_altitudes(site: Site, when: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same for many times (UTC seconds since 1970) at once."""
     import warnings
 
     from astropy import units
@@ -99,4 +107,4 @@ def sun_altitude(site: Site, when: float) -> float:
         warnings.simplefilter("ignore")
         time = Time(when, format="unix")
         place = EarthLocation(site.longitude * units.deg, site.latitude * units.deg, site.height * units.m)
-        return float(get_sun(time).transform_to(AltAz(obstime=time, location=place)).alt.deg)
+        return np.asarray(get_sun(time).transform_to(AltAz(obstime=time, location=place)).alt.deg)

@@ -143,7 +143,7 @@ def step_words(record: dict[str, Any]) -> str:
     for detail in (record.get("frame"), record.get("place"), "+".join(record.get("lights") or ())):
         if detail:
             words += f" {detail}"
-    seconds = record.get("exposure_s") or record.get("duration_s") or 0
+    seconds = record.get("duration_s", 0)
     return f"{words}, {seconds:g} s" if seconds else words
 
 

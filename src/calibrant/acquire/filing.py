@@ -79,7 +79,9 @@ class DiskFiling:
         self._run_id, self._speed, self._versions = run_id, speed, versions or {}
         entry = inventory.detector if inventory else None
         self._bias_level = (entry.bias_level if entry else None) or 0.0
+        shape = observatory.detector.describe().get("shape")
         self._checker = FrameChecker(
+            shape=tuple(shape) if shape else None,
             saturation=entry.saturation if entry else None,
             bias_level=entry.bias_level if entry else None,
             # A simulated camera may know nothing of the lamp beside it (INDI's does not).

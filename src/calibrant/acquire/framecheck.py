@@ -34,6 +34,8 @@ SATURATED = 0.01
 LIGHT_ADU, LIGHT_SIGMA = 20.0, 6.0
 DARK_ADU, DARK_RATE = 10.0, 0.02
 ROUGH_ADU = 100.0
+RESHAPING = frozenset({"binning", "window", "mode"})
+"""Options of a readout with which the first frame need not have the detector's own shape."""
 _SAMPLE = 2**20
 """Pixels that are looked at for levels; a larger image is thinned out."""
 
@@ -96,6 +98,8 @@ class FrameChecker:
     def check(self, frame: Frame, spec: CaptureSpec) -> list[str]:
         """What is wrong with a frame; a frame without fault is learnt from."""
         known = self._cameras.get(frame.camera, self._start)
+        if frame.camera not in self._cameras and not RESHAPING.isdisjoint(spec.options):
+            known = replace(known, shape=None)
         problems = check_frame(frame, spec, known)
         data = _pixels(frame)
         if not problems and data is not None:

@@ -1,13 +1,14 @@
 """Cameras and receivers of an INDI server: exposures followed by the driver's reports, frames as FITS in BLOBs.
 
-The clock of the exposure is this machine's: it starts with the driver's Busy and ends with the count-down at zero,
-so that both ends are late by the network and by the driver's polling period.
+The clock of the exposure is this machine's: it starts with the command and ends with the count-down at zero or with
+the frame. So the measured time holds the way there and back and a part of the driver's polling period.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import io
 import math
 import time
@@ -66,6 +67,8 @@ SETTINGS: dict[str, Callable[[Any], tuple[str, dict[str, Value]]]] = {
     "offset": lambda value: ("CCD_OFFSET", {"OFFSET": float(value)}),
 }
 """Options of a frame -> property and its elements."""
+OPTIONS = ("devices", "kind", "settings", "sees_lights")
+"""Of `detector.address`."""
 NOTES = ("phase", "repetition")
 """Options that say what a frame is for; nothing is set for them."""
 
@@ -79,10 +82,9 @@ class Integration:
     """One exposure of one camera, under way: follows the driver's reports to the frame."""
 
     def __init__(
-        self, head: Head, watch: indi.Watch, first: Property, bias: bool, limits_s: tuple[float, float]
+        self, head: Head, watch: indi.Watch, begin: float, first: Property, bias: bool, limits_s: tuple[float, float]
     ) -> None:
-        self._head, self._watch, self._bias, self._limits = head, watch, bias, limits_s
-        self._begin = time.time()
+        self._head, self._watch, self._begin, self._bias, self._limits = head, watch, begin, bias, limits_s
         self._blob: Property | None = None
         self._finished = first.state == "Ok"
         self.aborted = False
@@ -105,6 +107,12 @@ class Integration:
         if self.aborted:
             raise self._gone()
         return frame
+
+    async def give_up(self) -> None:
+        """Stop the hardware, unless the frame is there, nobody answers any more, or another exposure has begun."""
+        error = self.frame.exception() if self.frame.done() else None
+        if self._head.current is self and not isinstance(error, DeviceLost) and (error or not self.frame.done()):
+            await self._head.abort()
 
     def abandon(self) -> None:
         """The hardware was stopped: nothing of this exposure is delivered, whatever has come already."""
@@ -164,57 +172,69 @@ class Head(IndiDevice):
         self.names = names
         self._readout_s, self._speed = inventory.detector.readout_s, speed
         self._defaults: dict[str, Mapping[str, Value]] = {}
-        self._current: Integration | None = None
-        self._ours = False
-        """An exposure was begun here and not seen to end."""
+        self.current: Integration | None = None
+        self._asked = False
+        """To begin; no answer yet."""
 
-    async def prepare(self, polling_ms: float | None) -> None:
-        """Idle, its frames sent to us, as FITS; what it is set to becomes the default of later frames."""
-        client = await self.link.ready(self.device)
-        state = await client.defined(self.device, self.names.exposure)
-        if (await client.ask(self.device, self.names.exposure)).state == "Busy":
-            raise DeviceBusy(f"{self.device} is exposing; abort that first (state of {state.name}: Busy)")
+    @property
+    def exposing(self) -> bool:
+        """An exposure begun here has its shutter open."""
+        return self._asked or (self.current is not None and not self.current.closed)
+
+    async def prepare(self, settings: Mapping[str, Mapping[str, Value]]) -> None:
+        """Idle, its frames sent to us, as FITS; what it is set to then becomes the default of all frames."""
+        client = await self._idle_client()
         await client.defined(self.device, self.names.blob)
         wishes: list[tuple[str, dict[str, Value]]] = [
             ("UPLOAD_MODE", {"UPLOAD_CLIENT": True}),
             ("CCD_TRANSFER_FORMAT", {"FORMAT_FITS": True}),
             ("CCD_COMPRESSION", {"INDI_DISABLED": True}),
         ]
-        if polling_ms:
-            wishes.append(("POLLING_PERIOD", {"PERIOD_MS": float(polling_ms)}))
         for name, values in wishes:
             if (self.device, name) in client.properties:
                 await client.set(self.device, name, values)
+        for name, given in settings.items():
+            await client.set(self.device, name, given)
         for name in ("CCD_BINNING", "CCD_FRAME", "CCD_GAIN", "CCD_OFFSET"):
             if (self.device, name) in client.properties:
                 self._defaults[name] = (await client.ask(self.device, name)).values
 
     async def start(self, spec: CaptureSpec) -> Integration:
-        """Begin to integrate; returns once the driver says Busy."""
-        if self._current is not None:
-            if not self._current.closed:
-                raise DeviceBusy(f"{self.device} is exposing already")
-            await asyncio.wait({self._current.frame})
-        client = await self.link.ready(self.device)
-        await client.defined(self.device, self.names.exposure)
-        if (await client.ask(self.device, self.names.exposure)).state == "Busy":
-            raise DeviceBusy(f"{self.device} is exposing already")
+        """Begin to integrate; returns once the driver says Busy. Where that fails, nothing goes on."""
+        if self.current is not None:
+            await asyncio.wait({self.current.frame})
+        client = await self._idle_client()
         await self._configure(client, spec)
         await client.enable_blob(self.device, self.names.blob)
-        limits = client.properties[self.device, self.names.exposure].limits.get(self.names.seconds, (0.0, 0.0))
-        seconds = max(spec.exposure_s / self._speed, limits[0])
+        least, _ = client.properties[self.device, self.names.exposure].limits.get(self.names.seconds, (0.0, 0.0))
+        seconds = max(spec.exposure_s / self._speed, least)
         watch = client.watch(self.device, self.names.exposure, self.names.blob)
+        self._asked = True
+        begin = time.time()
         try:
-            self._ours = True
             await client.send(self.device, self.names.exposure, {self.names.seconds: seconds})
             first = await watch.until(self._began, indi.ANSWER_S, "the exposure does not begin")
-        except BaseException:
+        except (asyncio.CancelledError, DeviceError):
             watch.close()
+            with contextlib.suppress(DeviceError):
+                await shielded(self.abort())
             raise
-        self._current = Integration(
-            self, watch, first, spec.kind == "bias", (seconds + GRACE_S, self._readout_s + READ_S)
-        )
-        return self._current
+        finally:
+            self._asked = False
+        limits = (seconds + GRACE_S, self._readout_s + READ_S)
+        self.current = Integration(self, watch, begin, first, spec.kind == "bias", limits)
+        return self.current
+
+    async def _idle_client(self) -> indi.Client:
+        """DeviceBusy where an exposure goes on that this program has not begun, or has forgotten."""
+        client = await self.link.ready(self.device)
+        await client.defined(self.device, self.names.exposure)
+        now = await client.ask(self.device, self.names.exposure)
+        if now.state == "Busy":
+            left = now.number(self.names.seconds)
+            stop = f"indi_setprop '{self.device}.{self.names.abort}.ABORT=On'"
+            raise DeviceBusy(f"{self.device} is exposing, {left:.0f} s are left; wait, or stop it: {stop}")
+        return client
 
     def _began(self, report: Property) -> bool:
         return report.name == self.names.exposure and not report.defined and report.state in ("Busy", "Ok")
@@ -236,22 +256,16 @@ class Head(IndiDevice):
 
     async def abort(self) -> None:
         """Stop, and see it idle. What was being taken is thrown away."""
-        if self._current is not None:
-            self._current.abandon()
+        if self.current is not None:
+            self.current.abandon()
         client = await self.link.ready(self.device)
         await client.defined(self.device, self.names.exposure)
         with client.watch(self.device, self.names.exposure, self.names.abort) as watch:
             if (await client.ask(self.device, self.names.exposure)).state == "Busy":
                 await client.send(self.device, self.names.abort, {"ABORT": True})
                 await watch.until(self._ended, STOP_S, "the exposure does not stop")
-        if self._current is not None:
-            await asyncio.wait({self._current.frame})
-        self._ours = False
-
-    async def abort_ours(self) -> None:
-        """The same where an exposure was begun here; somebody else's goes on."""
-        if self._ours:
-            await self.abort()
+        if self.current is not None:
+            await asyncio.wait({self.current.frame})
 
     def _ended(self, report: Property) -> bool:
         return report.name == self.names.exposure and not report.defined and report.state in ("Idle", "Ok")
@@ -260,7 +274,7 @@ class Head(IndiDevice):
         client = await self.link.ready(self.device)
         await client.defined(self.device, self.names.exposure)
         busy = (await client.ask(self.device, self.names.exposure)).state == "Busy"
-        return not busy and (self._current is None or self._current.frame.done())
+        return not busy and (self.current is None or self.current.frame.done())
 
     async def frame(self, report: Property, begin: float, end: float, bias: bool) -> Frame:
         """The frame in a BLOB. DeviceRefused where it is not the FITS file it should be."""
@@ -300,14 +314,23 @@ def read_fits(content: bytes) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]
 class Joint:
     """The exposure of all cameras."""
 
-    def __init__(self, detector: IndiDetector, parts: list[Integration]) -> None:
-        self._detector, self._parts = detector, parts
+    def __init__(self, parts: list[Integration]) -> None:
+        self._parts = parts
 
     async def integrated(self) -> None:
-        await self._detector.guarded(asyncio.gather(*(part.integrated() for part in self._parts)))
+        await self._guarded(part.integrated() for part in self._parts)
 
     async def read(self) -> list[Frame]:
-        return await self._detector.guarded(asyncio.gather(*(part.read() for part in self._parts)))
+        return await self._guarded(part.read() for part in self._parts)
+
+    async def _guarded(self, works: Iterable[Awaitable[T]]) -> list[T]:
+        """All results; at the first failure, or when it is cancelled, the hardware is stopped first."""
+        try:
+            return await asyncio.gather(*works)
+        except (asyncio.CancelledError, DeviceError):
+            with contextlib.suppress(DeviceError):
+                await shielded(_all(part.give_up() for part in self._parts))
+            raise
 
 
 async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
@@ -324,9 +347,7 @@ class IndiDetector:
 
     def __init__(self, link: Link, inventory: Inventory, speed: float) -> None:
         where = f"inventory {inventory.name}: detector.address"
-        options = indi.known_options(
-            inventory.detector.address, ("devices", "kind", "polling_ms", "sees_lights"), where
-        )
+        options = indi.known_options(inventory.detector.address, OPTIONS, where)
         kind = options.get("kind", "ccd")
         if kind not in KINDS:
             raise ParameterError(f"{where}.kind {kind!r}: expected {' or '.join(KINDS)}")
@@ -334,28 +355,33 @@ class IndiDetector:
         self.name = ", ".join(self.cameras)
         self.light_tight = inventory.detector.light_tight
         self.sees_lights = bool(options.get("sees_lights", True))
-        self._polling_ms = options.get("polling_ms")
+        self._settings: Mapping[str, Mapping[str, Value]] = options.get("settings", {})
         devices = options.get("devices", {})
         self.heads = [
             Head(link, camera, devices.get(camera, camera), KINDS[kind], inventory, speed) for camera in self.cameras
         ]
 
     async def prepare(self) -> None:
-        await _all(head.prepare(self._polling_ms) for head in self.heads)
+        await _all(head.prepare(self._settings) for head in self.heads)
+        # Slow, and the first frame must not wait for it.
+        await asyncio.to_thread(importlib.import_module, "astropy.io.fits")
 
     async def expose(self, spec: CaptureSpec) -> Joint:
-        parts = await self.guarded(_all(head.start(spec) for head in self.heads))
-        return Joint(self, parts)
-
-    async def guarded(self, work: Awaitable[T]) -> T:
-        """The result of work on an exposure of ours; where it fails or is cancelled, the hardware is stopped first."""
+        """Start all cameras. Where one fails, or when this is cancelled, those that run are stopped first."""
+        busy = [head.name for head in self.heads if head.exposing]
+        if busy:
+            raise DeviceBusy(f"{', '.join(busy)}: an exposure is under way; {spec.key} cannot begin")
+        starts = [asyncio.ensure_future(head.start(spec)) for head in self.heads]
         try:
-            return await work
-        except (asyncio.CancelledError, DeviceError) as error:
-            if not isinstance(error, DeviceLost):
-                with contextlib.suppress(DeviceError):
-                    await shielded(_all(head.abort_ours() for head in self.heads))
+            return Joint(await _all(starts))
+        except (asyncio.CancelledError, DeviceError):
+            with contextlib.suppress(DeviceError):
+                await shielded(self._unwind(starts))
             raise
+
+    async def _unwind(self, starts: list[asyncio.Task[Integration]]) -> None:
+        await asyncio.wait(starts)
+        await _all(start.result().give_up() for start in starts if not start.cancelled() and not start.exception())
 
     async def abort(self) -> None:
         await _all(head.abort() for head in self.heads)

@@ -77,6 +77,10 @@ class Site(Strict):
     longitude: Annotated[float, Field(ge=-180, le=360)]
     latitude: Annotated[float, Field(ge=-90, le=90)]
     height: float = 0.0
+    sunset_altitude: Annotated[float, Field(ge=-10, le=10)] = -0.833
+    """Of the sun's centre, degrees without refraction, when it sets; lower where a mountain looks down on the horizon."""
+    timezone: str | None = None
+    """For people: 'America/Santiago'. Without it, local times are mean solar ones."""
 
 
 class Inventory(Strict):

@@ -184,9 +184,7 @@ def _oriented(problem: Problem, orientation: str, starts: int, seed: int, notes:
 
 def _scanned(problem: Problem, starts: int, seed: int) -> _Oriented:
     best = scan_orientations(problem, seed)
-    return _Oriented(
-        solve(best.problem, starts, seed, fit_rotation=True), True, best.mirror, best.degrees, best.rival
-    )
+    return _Oriented(solve(best.problem, starts, seed, fit_rotation=True), True, best.mirror, best.degrees, best.rival)
 
 
 def _present(data: CalibrationData, ignore: Sequence[int]) -> NDArray[np.bool_]:
@@ -199,7 +197,9 @@ def _present(data: CalibrationData, ignore: Sequence[int]) -> NDArray[np.bool_]:
         present[snapshot.antenna1] = present[snapshot.antenna2] = True
     present[list(ignore)] = False
     if present.sum() < SMALLEST:
-        raise DataError(f"{data.path}: {present.sum()} antennas have visibilities and are not ignored; {SMALLEST} are needed")
+        raise DataError(
+            f"{data.path}: {present.sum()} antennas have visibilities and are not ignored; {SMALLEST} are needed"
+        )
     return present
 
 

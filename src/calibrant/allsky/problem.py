@@ -1,6 +1,6 @@
 """Data, sky and orientation as the solver needs them; solved from many starts, with errors and dead antennas.
 
-    Problem(...)  ->  solve(problem, starts, seed, fit_rotation)  ->  Attempt
+`solve(Problem(...), starts, seed, fit_rotation)` is an `Attempt`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ All orientations are solved side by side, a few rounds first; the more promising
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,16 +55,16 @@ def scan_orientations(problem: Problem, seed: int) -> Orientation:
     return Orientation(replace(problem, positions=positions), bool(mirrors[best]), float(angles[best]), rival)
 
 
-def _tried(
-    problem: Problem, angles: Real, mirrors: NDArray[np.bool_], starts: int, rounds: int, seed: int
-) -> Real:
+def _tried(problem: Problem, angles: Real, mirrors: NDArray[np.bool_], starts: int, rounds: int, seed: int) -> Real:
     """Explained power (orientation) of the best of a few starts."""
     cost = np.empty(len(angles))
     for part in _parts(problem, len(angles), starts):
         fields = _side_by_side(problem, angles[part], mirrors[part], starts)
         gamma, fluxes = solver.random_starts(fields, starts * len(angles[part]), seed)
-        single = gamma.astype(np.complex64), [flux.astype(np.float32) for flux in fluxes]
-        cost[part] = solver.alternate(fields, *single, rounds)[2].reshape(-1, starts).min(axis=1)
+        few_bits: Any = np.complex64, np.float32
+        strengths = [flux.astype(few_bits[1]) for flux in fluxes]
+        found = solver.alternate(fields, gamma.astype(few_bits[0]), strengths, rounds)[2]
+        cost[part] = found.reshape(-1, starts).min(axis=1)
     return 1.0 - cost / problem.measured
 
 
@@ -73,7 +74,7 @@ def _parts(problem: Problem, number: int, starts: int) -> Iterator[slice]:
     return (slice(k, min(k + size, number)) for k in range(0, number, size))
 
 
-def _side_by_side(problem: Problem, angles: Sequence[float], mirrors: Sequence[bool], starts: int) -> list[Field]:
+def _side_by_side(problem: Problem, angles: Real, mirrors: NDArray[np.bool_], starts: int) -> list[Field]:
     """Fields whose u is (orientation and start, source, antenna), in single precision: the scan only compares."""
     there = [
         replace(problem, positions=turned(problem.data.positions, float(angle), bool(mirror))).fields()

@@ -102,7 +102,11 @@ def from_json(content: Any, path: str, assume_utc: bool = False) -> CalibrationD
     if not isinstance(content, dict) or not {"ant_pos", "data"} <= content.keys():
         found = f"keys {sorted(content)}" if isinstance(content, dict) else type(content).__name__
         raise FormatError(f"{path}: found {found}, expected an object with info, ant_pos, gains and data")
-    info = _info(content.get("info") or {})
+    if not isinstance(content["data"], list):
+        raise FormatError(
+            f"{path}: data is {type(content['data']).__name__}, expected a list of snapshots [visibilities, sources]"
+        )
+    info = _info(content.get("info"))
     positions = positions_from_json(content["ant_pos"], path)
     notes: list[str] = []
     gain, phase = _stored_gains(content.get("gains"), len(positions), path, notes)
@@ -128,8 +132,10 @@ def from_json(content: Any, path: str, assume_utc: bool = False) -> CalibrationD
     )
 
 
-def _info(info: Mapping[str, Any]) -> Mapping[str, Any]:
+def _info(info: Any) -> Mapping[str, Any]:
     """The telescope's info, which the API wraps in a second `info`."""
+    if not isinstance(info, dict):
+        return {}
     inner = info.get("info")
     return inner if isinstance(inner, dict) else info
 
@@ -161,6 +167,8 @@ def _stored_gains(
         return None, None
     columns = []
     for name in ("gain", "phase_offset"):
+        if not isinstance(value[name], list):
+            raise FormatError(f"{path}: gains.{name} is {value[name]!r}, expected a list, one number an antenna")
         numbers = np.array([_number(item) for item in value[name]], dtype=np.float64)
         if len(numbers) != antennas:
             raise FormatError(f"{path}: gains.{name} has {len(numbers)} values, expected {antennas}, one an antenna")

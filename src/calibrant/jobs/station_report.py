@@ -102,7 +102,7 @@ def report(
     )
     given = {"flux": flux, "session": session, "opacity": opacity, "tatm": tatm, "gain_tcal": gain_tcal,
              "gain_at": gain_at, "like_gnplt": like_gnplt, **selection}  # fmt: skip
-    commands = commands_of(loaded, given)
+    commands = commands_of(loaded, fits, given)
     drawn = material(loaded, judgement, fits, band_labels(loaded.points, stations_of(loaded.logs)))
     write_station_report(loaded, judgement, fits, drawn, commands, output)
     result = StationReport(
@@ -118,10 +118,10 @@ def vars_of(skipped: Any) -> dict[str, Any]:
     return {name: getattr(skipped, name) for name in ("file", "line", "reason", "text")}
 
 
-def commands_of(loaded: Loaded, given: dict[str, Any]) -> list[str]:
+def commands_of(loaded: Loaded, made: dict[str, BandFits], given: dict[str, Any]) -> list[str]:
     """What to type to see the points, to fit, and to put the result into the files; `given`: options of the report.
 
-    Each rxg file comes with the logs that it serves, and with no fit that has no points.
+    Each rxg file comes with the logs that it serves, and with the fits that could be made.
     """
     from calibrant.params import command_line, declared
     from calibrant.station.verbs.edit import edit
@@ -137,15 +137,18 @@ def commands_of(loaded: Loaded, given: dict[str, Any]) -> list[str]:
 
     logs = [log.path for log in loaded.logs]
     files = loaded.receivers.files if loaded.receivers is not None else ()
+    session = "" if given["session"] == "none" else given["session"]
     lines = [
         line(onoff, "station onoff", logs=logs, rxg=[rxg.path for rxg in files]),
-        line(edit, "station edit", logs=logs, rules="default", dry_run=True),
+        line(edit, "station edit", logs=logs, rules="default", dry_run=True, session=session),
     ]
     fits = {"gain": fit_gain, "tcal": fit_tcal, "trec": fit_trec}
     for rxg in files:
         mine = loaded.points.where(loaded.points["rxg"] == rxg.name)
         serves = [logs[index] for index in sorted(set(mine["log"].tolist()))]
-        for kind, verb in fits.items() if serves else ():
+        for kind, verb in fits.items():
+            if rxg.name not in made or getattr(made[rxg.name], kind) is None:
+                continue
             found = f"{os.path.splitext(rxg.name)[0]}-{kind}.json"
             fit = line(verb, f"station fit {kind}", logs=serves, rxg=[rxg.path])
             lines.append(f"{fit} --json > {shlex.quote(found)}")

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 Column = NDArray[Any]
 Floats = NDArray[np.float64]
 Columns = dict[str, Column]
+SCALE_STEPS = 40
+"""Of the iteration for a mean gain that is corrected for opacity."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +165,17 @@ def _scaled_to(columns: Columns, tcal: Floats, air: _Air, gain_at: tuple[float, 
     inside = (elevation >= low) & (elevation <= high) & np.isfinite(columns["tcal_jy"]) & ~columns["deleted"]
     # Without a receiver file the diode is taken to be the same at all frequencies of an LO.
     shape = np.where(np.isfinite(tcal), tcal, 1.0)
+    # A start that needs no Tcal: the opacity that goes with the wanted gain.
     through = np.where(air.corrects[:, 0], air.through_of_gain(np.full(len(tcal), wanted)), 1.0)
-    gain = shape / (columns["tcal_jy"] * through)
-    result = np.full(len(elevation), np.nan)
+    result = np.full(len(tcal), np.nan)
     for rows in _groups(columns["lo_mhz"], columns["pol"]):
-        mine = rows[inside[rows] & np.isfinite(gain[rows])]
+        mine = rows[inside[rows] & np.isfinite(through[rows])]
         if len(mine):
-            result[rows] = shape[rows] * wanted / np.mean(gain[mine])
+            result[rows] = shape[rows] * wanted / np.mean((shape / columns["tcal_jy"] / through)[mine])
+            for _ in range(SCALE_STEPS if air.corrects[mine, 0].any() else 0):
+                gain = result[mine] / columns["tcal_jy"][mine] / _positive(air.through_of_tcal(result)[mine])
+                # The corrected gain goes with the 1st to 3rd power of Tcal, by how much of Tsys is sky.
+                result[rows] *= np.sqrt(wanted / np.nanmean(gain))
     if not np.isfinite(result).any():
         raise ParameterError(f"gain_at={gain_at}: no point lies between elevations {low:g} and {high:g} degrees")
     return result

@@ -123,7 +123,7 @@ def tcal_data(points: Points, like_gnplt: bool = False) -> TcalData:
         TcalData,
         _finite(
             TcalData, points, tcal_k=tcal, error=error, freq_mhz=points["freq_mhz"], detector=points["detector"],
-            lo_mhz=points["lo_mhz"],
+            lo_mhz=points["lo_mhz"], compression=points["compression"],
         ),
     )  # fmt: skip
 

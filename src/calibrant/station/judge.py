@@ -15,7 +15,7 @@ import numpy as np
 from calibrant.station.bands import BandSummary, band_labels, stations_of, summarise
 from calibrant.station.judge_coverage import Coverage, coverage
 from calibrant.station.trends import TrendPoint, changes, trends
-from calibrant.station.unknowns import opacities, places
+from calibrant.station.unknowns import choices, opacities, places
 
 if TYPE_CHECKING:
     from calibrant.station.points import Points
@@ -110,7 +110,7 @@ def judge(
     series = trends(points, labels)
     checks = [*_data(points), *_ratios(bands), *_compressions(bands), *_sefds(bands)]
     checks += [*_field_system(points, logs), *_fluxes(points), *_deleted(points), *_scans(logs), *_coverage(seen)]
-    checks += _unknowns(points)
+    checks += [*_unknowns(points), *(Check(0, "logs", words) for words in choices(points, receivers))]
     checks += [Check(1, "trends", sentence) for sentence in changes(series)]
     checks += _stations(logs, receivers)
     checks += fits

@@ -164,7 +164,10 @@ class Receivers:
 
     @classmethod
     def read(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Receivers:
-        """Read files, and all `*.rxg` of directories. Raises DataError where there is nothing to read."""
+        """Read files, and all `*.rxg` of directories, each once.
+
+        Raises DataError where there is nothing to read, and for two files of the same name, by which points know them.
+        """
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         return cls([read_rxg(path) for path in _files(given)])
 
@@ -207,4 +210,9 @@ def _files(given: list[str | os.PathLike[str]]) -> list[Path]:
             files += inside
         else:
             files.append(path)
-    return list(dict.fromkeys(files))
+    once = list({path.resolve(): path for path in reversed(files)}.values())[::-1]
+    for number, path in enumerate(once):
+        same = next((other for other in once[:number] if other.name == path.name), None)
+        if same:
+            raise DataError(f"{path}: found the same name as {same}, expected different names. Rename or omit one.")
+    return once

@@ -1,8 +1,8 @@
 """Noise diode temperature against frequency, merged into the table of an rxg file.
 
 Each frequency (all points within `tolerance_mhz`) of a polarisation gets the mean, the median, a weighted robust mean,
-or the value of a smoothing spline. What was not observed keeps its old value; a frequency whose value jumps away from
-its neighbours (interference) is masked: reported, not merged. Errors of the weighted mean: `robust`, one common
+or the value of a smoothing spline. What was not observed keeps its old value; a frequency with interference is masked:
+reported, not merged. Errors of the weighted mean: `robust`, one common
 error for each scan shared by all its frequencies, so the values of different frequencies are correlated.
 Smoothing: natural cubic spline, its stiffness by Mallows' Cp, errors as a posterior (Wahba 1983).
 Source of mean and median: GNPLT.
@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.errors import SolveError
+from calibrant.station import interference
 from calibrant.station.robust import LIMIT, Array, Loss, RobustFit, robust_fit
 
 TcalMethod = Literal["weighted", "mean", "median", "smooth"]
 Table = tuple[Array, Array]
 """Frequencies (MHz, ascending) and Tcal (K) of one polarisation in an rxg file."""
 
-_JUMP_SIGMA, _JUMP = 5.0, 0.1
-"""A frequency that is off its neighbours by more than both (sigma; fraction) is taken for interference."""
 _MIN_SMOOTH = 4
 _SIDEBANDS = re.compile(r"(.*\d|[a-f])([ul])")
 
@@ -42,6 +41,7 @@ class TcalData:
     scan: NDArray[np.int64] | None = None
     detector: NDArray[np.str_] | None = None
     lo_mhz: Array | None = None
+    compression: Array | None = None
 
     def __len__(self) -> int:
         return len(self.tcal_k)
@@ -136,10 +136,11 @@ class _Bins:
 
 def fit_tcal(
     data: TcalData, tables: dict[str, Table], *, method: TcalMethod = "weighted", tolerance_mhz: float = 0.5,
-    like_gnplt: bool = False, loss: Loss = "tukey", limit: float = LIMIT,
+    mask: bool = True, like_gnplt: bool = False, loss: Loss = "tukey", limit: float = LIMIT,
 ) -> TcalFit:  # fmt: skip
     """Tcal at each observed frequency, merged into `tables` (pol -> old table). Raises SolveError without points.
 
+    mask: frequencies that look like interference are reported, not merged (see `station.interference`).
     like_gnplt: plain mean or median for each exactly equal frequency, nothing rejected, nothing masked. (GNPLT then
     drops the frequencies that were not observed; this never does.)
     """
@@ -154,14 +155,16 @@ def fit_tcal(
         fit, value, covariance = _joint(data, bins, loss, limit)
         used = fit.used
         scale, scatter, chi2, dof = fit.scale, fit.common, fit.chi2, fit.dof
-    masked = [""] * len(bins) if like_gnplt else _jumps(bins, value, covariance, tables)
+    masked, noted = [""] * len(bins), [""] * len(bins)
+    if mask and not like_gnplt:
+        masked, noted = _interference(data, bins, value, covariance, used, tables)
     if method == "smooth" and not like_gnplt:
         value, covariance = _smooth(bins, value, covariance, np.array([not m for m in masked]))
     values = _values(data, bins, value, np.sqrt(np.diag(covariance)), used, masked, tables, tolerance_mhz)
     fresh = {p: [(v.freq_mhz, v.tcal_k) for v in values if v.pol == p and not v.masked] for p in data.pols}
     merged = {p: merge(tables.get(p, (np.zeros(0), np.zeros(0))), fresh[p]) for p in data.pols}
     kept = {p: len(merged[p][0]) - len({f for f, _ in fresh[p]}) for p in data.pols}
-    warnings = () if like_gnplt else tuple(_warnings(values, tables, kept))
+    warnings = () if like_gnplt else tuple(_warnings(values, noted, tables, kept))
     return TcalFit(
         tuple(values), merged, kept, _sidebands(data, used, tables), covariance, chi2, dof, scale, scatter,
         data.tcal_k / value[bins.index] - 1.0, used, warnings,
@@ -232,25 +235,28 @@ def typical(value: Array, index: NDArray[np.intp]) -> Array:
     return np.array([np.median(value[index == b]) for b in range(int(index.max()) + 1)])[index]
 
 
-def _jumps(bins: _Bins, value: Array, covariance: Array, tables: dict[str, Table]) -> list[str]:
-    """Why a bin is masked: its ratio to the old table is far from that of its neighbours, who agree."""
-    result = [""] * len(bins)
+def _interference(
+    data: TcalData, bins: _Bins, value: Array, covariance: Array, used: NDArray[np.bool_], tables: dict[str, Table]
+) -> tuple[list[str], list[str]]:
+    """(why each bin is masked, what is remarkable about one that is not)."""
+    masked, noted = [""] * len(bins), [""] * len(bins)
+    error = np.sqrt(np.diag(covariance))
     for pol in dict.fromkeys(bins.pol):
-        mine = np.flatnonzero(np.array(bins.pol) == pol)
-        if len(mine) < 5:
-            continue
+        mine = [b for b, one in enumerate(bins.pol) if one == pol]
         old = _old(tables, pol, bins.freq[mine])
-        ratio = value[mine] / np.where(old > 0, old, 1.0)
-        error = np.sqrt(np.diag(covariance))[mine] / np.where(old > 0, old, 1.0)
-        for i in range(len(mine)):
-            near = [k for k in range(max(0, i - 3), min(len(mine), i + 4)) if k != i]
-            middle = float(np.median(ratio[near]))
-            width = 1.4826 * float(np.median(np.abs(ratio[near] - middle)))
-            off = abs(ratio[i] - middle)
-            sigma = math.hypot(0.0 if math.isnan(error[i]) else error[i], width)
-            if off > _JUMP * abs(middle) and off > _JUMP_SIGMA * sigma:
-                result[mine[i]] = f"{100 * (ratio[i] / middle - 1):+.0f} % against its neighbours: interference?"
-    return result
+        assumed = np.where(old > 0, old, 1.0)
+        found = []
+        for b, kelvin, base in zip(mine, old.tolist(), assumed.tolist(), strict=True):
+            at = bins.index == b
+            spread = np.abs(data.tcal_k[at] / np.median(data.tcal_k[at]) - 1.0)
+            pressed = math.nan if data.compression is None else float(np.median(data.compression[at]))
+            found.append(interference.Frequency(
+                float(value[b]) / base, float(error[b]) / base, 1.4826 * float(np.median(spread)),
+                float(np.mean(~used[at])), pressed, kelvin,
+            ))  # fmt: skip
+        for b, why, note in zip(mine, *interference.judge(found), strict=True):
+            masked[b], noted[b] = why, note
+    return masked, noted
 
 
 def _smooth(bins: _Bins, value: Array, covariance: Array, good: NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -351,12 +357,16 @@ def _sidebands(data: TcalData, used: NDArray[np.bool_], tables: dict[str, Table]
     return tuple(result)
 
 
-def _warnings(values: list[TcalValue], tables: dict[str, Table], kept: dict[str, int]) -> list[str]:
+def _warnings(values: list[TcalValue], noted: list[str], tables: dict[str, Table], kept: dict[str, int]) -> list[str]:
     notes = []
     masked = [v for v in values if v.masked]
     if masked:
         listed = ", ".join(f"{v.pol} {v.freq_mhz:.2f} MHz ({v.masked})" for v in masked[:5])
         notes.append(f"{len(masked)} frequencies are not merged: {listed}{', ...' if len(masked) > 5 else ''}.")
+    strange = [f"{v.pol} {v.freq_mhz:.2f} MHz ({note})" for v, note in zip(values, noted, strict=True) if note]
+    if strange:
+        more = f", and {len(strange) - 3} more" if len(strange) > 3 else ""
+        notes.append(f"Merged, but look at {', '.join(strange[:3])}{more}.")
     for pol, table in tables.items():
         mine = [v for v in values if v.pol == pol and not v.masked and v.old_k > 0]
         if not mine or not kept.get(pol):

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from calibrant.station.derived import opacity_refusals
 from calibrant.station.points import Points
 
+if TYPE_CHECKING:
+    from calibrant.station.rxg import Receivers
+    from calibrant.station.rxg_layout import Pol
+
 
 def notes_of(points: Points) -> Iterator[str]:
     """Sentences about direction, polarisation and opacity."""
     yield from places(points)
     yield from opacities(points)
+
+
+def choices(points: Points, receivers: Receivers | None) -> Iterator[str]:
+    """Which receiver file was taken where several match."""
+    pairs = {(float(lo), str(pol)) for lo, pol in zip(points["lo_mhz"], points["pol"], strict=True) if pol}
+    told = {receivers.choose(lo, cast("Pol", pol))[1] for lo, pol in sorted(pairs)} if receivers else set()
+    yield from sorted(told - {""})
 
 
 def places(points: Points) -> Iterator[str]:

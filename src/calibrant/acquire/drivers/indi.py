@@ -6,7 +6,8 @@ In an inventory:
     lamps: {NAME: {address: {device: ..., property: FLAT_LIGHT_CONTROL, on: FLAT_LIGHT_ON, off: FLAT_LIGHT_OFF,
                              intensity_property: FLAT_LIGHT_INTENSITY, intensity_element: FLAT_LIGHT_INTENSITY_VALUE,
                              intensity: what it burns with where the sequence does not say}}}
-    detector: {cameras: [names], address: {devices: {camera: device}, kind: ccd | sensor, polling_ms: ...,
+    detector: {cameras: [names], address: {devices: {camera: device}, kind: ccd | sensor,
+                                           settings: {PROPERTY: {ELEMENT: what it is set to before a run}},
                                            sees_lights: false for a simulated camera beside a simulated lamp}}
     mask: {places: {name: slot}, address: {device: ...}}
     positions: {name: {device of the mount: [altitude, azimuth]}, park: {}}      # park: the mount's own
@@ -182,7 +183,7 @@ def _place(what: str, places: Mapping[str, float], name: str) -> float:
 
 
 class IndiMount(IndiDevice):
-    """A mount with named pointings, given by altitude and azimuth: there it stands still, it does not follow the sky."""
+    """A mount with pointings given by altitude and azimuth. There it stands still, it does not follow the sky."""
 
     def __init__(self, link: Link, inventory: Inventory) -> None:
         super().__init__(link, "pointing", self.device_of(inventory))

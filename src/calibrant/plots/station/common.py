@@ -120,7 +120,7 @@ def legend_entries(pol: NDArray[Any], deleted: NDArray[Any]) -> list[tuple[str, 
     return entries + ([("deleted", DELETED, "x")] if np.any(deleted) else [])
 
 
-def draw_line(axes: Axes, line: Line | None, *, fitted: bool) -> None:
+def draw_line(axes: Axes, line: Line | None, *, fitted: bool, width: float = 1.6) -> None:
     """A curve from file (solid green) or fitted (dashed, dark, with its band); dotted where extrapolated."""
     if line is None:
         return
@@ -129,7 +129,7 @@ def draw_line(axes: Axes, line: Line | None, *, fitted: bool) -> None:
     if line.observed is not None:
         inside = (line.x >= line.observed[0]) & (line.x <= line.observed[1])
         axes.plot(line.x, np.where(inside, np.nan, line.y), ":", color=colour, lw=1.0, alpha=0.7, zorder=4)
-    axes.plot(line.x, np.where(inside, line.y, np.nan), style, color=colour, lw=1.6, zorder=5)
+    axes.plot(line.x, np.where(inside, line.y, np.nan), style, color=colour, lw=width, zorder=5)
     if line.low is not None and line.high is not None:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.13, lw=0, zorder=1)
 
@@ -171,7 +171,7 @@ def side_legend(figure: Figure, handles: Sequence[Any], title: str = "", *, widt
     height = figure.get_size_inches()[1]
     figure.legend(
         handles=list(handles), loc="upper right", bbox_to_anchor=(1 - 0.1 / width, 1 - 0.5 / height), title=title,
-        ncols=legend_columns(len(handles), height), handletextpad=0.4, columnspacing=1.0, borderaxespad=0.0,
+        ncols=legend_columns(len(handles), height), handletextpad=0.6, columnspacing=1.0, borderaxespad=0.0,
         labelspacing=0.35, alignment="left",
     )  # fmt: skip
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 HEIGHT = 6.2
 LETTER_SIZE = 8.5
 MOST_GROUPS = 64
+FEW_LINES = 6
+"""More lines than these are drawn thin."""
 UNDATED = {"svg": "Date", "pdf": "CreationDate"}
 
 
@@ -106,10 +108,16 @@ def _limits(what: Scatter, kept: Any, wanted: Any) -> tuple[tuple[float, float],
     xs, ys = span(what.x[use]), span(what.y[use])
     if what.marks or lines:
         xs = (min([xs[0], *(x for _, x, _ in what.marks)]), xs[1])
-        inside = [line.y[(line.x >= xs[0]) & (line.x <= xs[1])] for line in lines]
+        inside = [_between(line, *xs) for line in lines]
         ys = span(np.concatenate([what.y[use], *inside, [y for _, _, y in what.marks]]))
     chosen = [given if np.isfinite(given) else auto for given, auto in zip(what.limits, (*xs, *ys), strict=True)]
     return (chosen[0], chosen[1]), (chosen[2], chosen[3])
+
+
+def _between(line: Line, low: float, high: float) -> Floats:
+    """Values of a line within limits of x, those at the limits included."""
+    ends = np.array([end for end in (low, high) if line.x.min() < end < line.x.max()])
+    return np.concatenate([line.y[(line.x >= low) & (line.x <= high)], np.interp(ends, line.x, line.y)])
 
 
 def _draw_points(axes: Axes, what: Scatter, kept: Any, names: list[str], xlim: Any, ylim: Any) -> None:
@@ -209,8 +217,9 @@ def _draw_lines(axes: Axes, what: Scatter, xlim: Any) -> None:
     if np.isfinite(what.level):
         axes.axhline(what.level, color=FAINT, lw=1.2, zorder=1.5)
     for fitted, lines in ((False, what.from_file), (True, what.fitted)):
+        width = 1.6 if len(lines) <= FEW_LINES else 0.8
         for _, line in lines:
-            draw_line(axes, line, fitted=fitted)
+            draw_line(axes, line, fitted=fitted, width=width)
             _tag(axes, line, xlim, FIT if fitted else FILE)
     for _, x, y in what.marks:
         axes.plot([x], [y], marker="D", color=FILE, ms=8, mec="white", mew=0.8, zorder=7, clip_on=False, lw=0)

@@ -69,6 +69,7 @@ def fit_tcal(
     tolerance_mhz: Annotated[
         float, Param("Frequencies closer than this are one; a row of the table too.", unit="MHz")
     ] = 0.5,
+    mask: Annotated[bool, Param("Leave out frequencies that look like interference.")] = True,
     opacity: options.Opacity = "auto",
     tatm: options.Tatm = "273",
     loss: fit_common.LossName = "tukey",
@@ -90,7 +91,7 @@ def fit_tcal(
     """Fit the noise diode's temperature at each observed frequency and merge it into the rxg's table.
 
     Tcal(K) = DPFU g(el) Tcal(Jy), so the gain of the rxg file is taken as right. Frequencies that were not observed
-    keep their values; those that jump away from their neighbours are reported and not merged.
+    keep their values; those with interference are reported and not merged (--no-mask: they are).
 
     Example:
         calibrant station fit tcal r1730ny.log --rxg nyx.rxg --method smooth
@@ -109,7 +110,7 @@ def fit_tcal(
     use, names = fit_common.usable_points("tcal", logs, rxg, flux, session, errors, selection, **treated)
     fit = tcal.fit_tcal(
         tcal_data(use.points, like_gnplt), cast(dict[str, tcal.Table], use.rxg.tcal), method=cast(Any, method),
-        tolerance_mhz=tolerance_mhz, like_gnplt=like_gnplt, loss=cast(Any, loss), limit=limit,
+        tolerance_mhz=tolerance_mhz, mask=mask, like_gnplt=like_gnplt, loss=cast(Any, loss), limit=limit,
     )  # fmt: skip
     pols = dict.fromkeys(value.pol for value in fit.values)
     changes = tuple(

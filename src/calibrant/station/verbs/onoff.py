@@ -125,7 +125,7 @@ def onoff(
     """
     from calibrant.station.agreement import agreement
     from calibrant.station.load import load
-    from calibrant.station.unknowns import notes_of
+    from calibrant.station.unknowns import choices, notes_of
 
     if not 0 < tolerance < 1:
         raise ParameterError(f"tolerance={tolerance}: expected a relative difference between 0 and 1, as 1e-3")
@@ -139,7 +139,7 @@ def onoff(
     scans = [one for log in loaded.logs for one in log.scans]
     where_from = f"{loaded.flux.path}, by time and beam" if loaded.flux else "as printed in the log (APR)"
     rows = _rows(loaded.points, WITH_RXG if loaded.receivers else ())
-    notes = tuple(notes_of(loaded.points))
+    notes = (*notes_of(loaded.points), *choices(loaded.points, loaded.receivers))
     table = OnOffTable(rows, loaded.skipped, agreement(scans, tolerance), where_from, output, notes)
     if output:
         _write(table, output)
