@@ -6,6 +6,7 @@ fixture: `request.getfixturevalue("...")`); it calls `pytest.skip("... is not in
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_alpaca import FakeAlpaca
+
 from calibrant.acquire.devices import Observatory
 from calibrant.acquire.drivers import connect
-from calibrant.acquire.inventory import DetectorEntry, Inventory, LampEntry, Mask
+from calibrant.acquire.inventory import DetectorEntry, Inventory, LampEntry, Mask, load_inventory
+from calibrant.simulation.tart_api import serve
 
 
 @dataclass
@@ -89,6 +94,95 @@ async def sim(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[R
     await observatory.close()
 
 
+@asynccontextmanager
+async def indi(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    server = request.getfixturevalue("indi_servers").get()
+    inventory = load_inventory("indi")
+    observatory = await connect(inventory, port=server.port)
+
+    async def break_connection() -> None:
+        server.kill()
+
+    try:
+        yield Rig(
+            observatory,
+            short_s=0.3,
+            kinds=("bias", "dark", "flat", "arc", "object"),
+            places=("Filter 1", "Filter 2"),
+            break_connection=break_connection,
+            lost_within_s=1.0,
+        )
+    finally:
+        await observatory.close()
+
+
+@asynccontextmanager
+async def indi_receiver(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """A radio receiver as the detector. The simulator integrates almost a second too short, so 0.1 s is asked for."""
+    server = request.getfixturevalue("indi_servers").get()
+    address = {"devices": {"receiver": "Receiver Simulator"}, "kind": "sensor"}
+    detector = DetectorEntry(cameras=["receiver"], readout_s=1.0, address=address)
+    inventory = load_inventory("indi").model_copy(update={"detector": detector, "mask": None})
+    observatory = await connect(inventory, port=server.port)
+    try:
+        yield Rig(observatory, short_s=0.1, kinds=("bias", "dark", "flat"))
+    finally:
+        await observatory.close()
+
+
+@asynccontextmanager
+async def clu(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """Stand-in actors on a real RabbitMQ."""
+    pytest.importorskip("clu", reason="sdss-clu is not installed (extra amqp)")
+    actors = request.getfixturevalue("clu_world").actors()
+    observatory = await connect(load_inventory(actors.inventory()), speed=actors.speed, floor_s=2.0)
+
+    async def break_connection() -> None:
+        actors.kill()
+
+    try:
+        yield Rig(
+            observatory,
+            short_s=20.0,
+            long_s=2000.0,
+            kinds=("bias", "dark", "flat", "arc", "object"),
+            lights_matter=True,
+            places=("P1-2", "P1-3"),
+            slow_place="P1-12",
+            break_connection=break_connection,
+        )
+    finally:
+        await observatory.close()
+
+
+@asynccontextmanager
+async def alpaca(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """An Alpaca server of our own, real HTTP on loopback."""
+    world = FakeAlpaca(turn_s=0.1)
+    with serve(world) as url:  # type: ignore[arg-type]
+        observatory = await connect(load_inventory("alpaca"), speed=20.0, url=url)
+
+        async def break_connection() -> None:
+            world._stop()
+
+        try:
+            yield Rig(
+                observatory,
+                short_s=2.0,
+                long_s=600.0,
+                kinds=("bias", "dark", "flat", "arc", "object"),
+                lights_matter=True,
+                places=("Filter 1", "Filter 2"),
+                break_connection=break_connection,
+            )
+        finally:
+            await observatory.close()
+
+
 CASES = [
     Case("sim", sim),
+    Case("alpaca", alpaca),
+    Case("clu", clu, (pytest.mark.server,)),
+    Case("indi", indi, (pytest.mark.server,)),
+    Case("indi-receiver", indi_receiver, (pytest.mark.server,)),
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 from calibrant.acquire import drivers
 from calibrant.acquire.compiler import compile_plan
@@ -37,7 +38,8 @@ class Loop(VirtualTimeLoop):
 
 
 def virtual(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=Loop) as runner:
+    """Run it in virtual time; the disk is not waited for."""
+    with mock.patch("os.fsync"), asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(work)
 
 

@@ -30,6 +30,7 @@ from calibrant.acquire.devices import (
     LightState,
 )
 from calibrant.acquire.drivers import DRIVERS
+from calibrant.acquire.framecheck import levels
 from calibrant.errors import DeviceError
 
 LIT = (LightState.ON, LightState.WARMING)
@@ -155,7 +156,7 @@ def test_a_lit_frame_is_brighter(on_rig: Try) -> None:
         finally:
             await light.set(False)
         for one, other in zip(dark, lit, strict=True):
-            assert np.percentile(other.data, 99.9) > np.percentile(one.data, 99.9) + 10
+            assert levels(other)["p999"] > levels(one)["p999"] + 10
 
     on_rig(trial)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calibrant.errors import DataError, ParameterError, SelectionError
+from calibrant.station.load import load
 from calibrant.station.rxg_changes import changes_from
 from calibrant.station.simulate import Options, simulate_log
 from calibrant.station.verbs.fit_gain import fit_gain
 from calibrant.station.verbs.fit_tcal import fit_tcal
 from calibrant.station.verbs.fit_trec import fit_trec
+from calibrant.station.verbs.update import update
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +102,28 @@ def test_nothing_to_fit_is_said(station, tmp_path):
         fit_trec(logs, [str(other)], session="none")
     with pytest.raises(ParameterError, match="kelvin"):
         fit_trec(logs, rxg, session="none", tatm="warm")
+
+
+@pytest.mark.parametrize("wrong", [("tcal",), ("gain",)])
+def test_what_is_predicted_comes_true(tmp_path, wrong):
+    """The ratio with the rxg file as `update` then writes it, and what Tsys and Tsys over gain become."""
+    made = simulate_log(tmp_path, Options(seed=5, hours=10.0, interval_min=30.0, vlbi=False, wrong=wrong))
+    for verb in (fit_gain, fit_tcal):
+        found = verb([made.log], [made.rxg], session="none")
+        (tmp_path / "fit.json").write_text(json.dumps(found.to_dict(), default=plain))
+        new = tmp_path / "new" / "sim001cb.rxg"
+        new.parent.mkdir(exist_ok=True)
+        new.write_bytes(Path(made.rxg).read_bytes())
+        update(str(new), from_=[str(tmp_path / "fit.json")])
+        before, after = (load([made.log], rxg=[str(rxg)], session="none").points for rxg in (made.rxg, new))
+        for one in found.predicted:
+            mine = before["pol"] == one.pol
+            assert one.old_ratio == pytest.approx(np.median(before["ratio_corrected"][mine]))
+            assert one.ratio == pytest.approx(np.median(after["ratio_corrected"][mine]), rel=2e-4)
+            tsys = (after["tsys_scaled_k"] / before["tsys_scaled_k"])[mine]
+            assert one.tsys == pytest.approx(np.median(tsys), rel=2e-4)
+            assert one.describe() in " ".join(found.summary().split())
+        if wrong == ("tcal",) and verb is fit_tcal:
+            assert all(abs(one.ratio - 1) < 0.002 and abs(one.sefd - one.tsys) < 1e-9 for one in found.predicted)
+        if wrong == ("gain",) and verb is fit_gain:
+            assert all(abs(one.ratio - 1) < 0.01 and one.tsys == 1.0 != one.sefd for one in found.predicted)

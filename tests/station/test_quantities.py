@@ -88,3 +88,12 @@ def test_unknown_name_has_a_hint() -> None:
         with pytest.raises(ParameterError, match=f"Did you mean '{meant}'"):
             QUANTITIES[word]
     assert QUANTITIES["freq"].name == "frequency" and QUANTITIES["El"].name == "elevation"
+
+
+def test_g_over_t_is_that_of_govert() -> None:
+    """10 log10(8 pi k / (lambda^2 SEFD)): 1000 Jy at 8400 MHz, lambda 3.569 cm."""
+    table = Points.empty(2)
+    table.columns |= {"freq_mhz": np.array([8400.0, 8400.0]), "sefd_jy": np.array([1000.0, -3.0])}
+    value = quantity(table, "G/T")
+    assert value[0] == pytest.approx(10 * np.log10(8 * np.pi * 1.380649e-23 / (0.0356895783**2 * 1e-23)))
+    assert value[0] == pytest.approx(44.35, abs=0.01) and np.isnan(value[1])

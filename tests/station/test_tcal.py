@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from calibrant.errors import SolveError
+from calibrant.station import interference
+from calibrant.station.fitdata import tcal_data, usable
+from calibrant.station.interference import Frequency
+from calibrant.station.load import load
+from calibrant.station.simulate import Options, simulate_log
 from calibrant.station.tcal import TcalData, fit_tcal, merge
 
 FREQ = np.linspace(8200, 8900, 10)
@@ -82,6 +90,59 @@ def test_interference_is_reported_and_not_merged():
     assert [(v.pol, v.freq_mhz) for v in masked] == [("l", pytest.approx(FREQ[4], abs=0.5))]
     assert masked[0].freq_mhz not in dict(fit.merged("l"))
     assert any("not merged" in note for note in fit.warnings)
+    assert not any(v.masked for v in fit_tcal(flat, OLD, mask=False).values)
+
+
+def sound(**changes) -> Frequency:
+    return replace(Frequency(1.0, 0.002, 0.01, 0.0, 1.0, 10.0), **changes)
+
+
+@pytest.mark.parametrize(
+    ("odd", "masked"),
+    [
+        ({"ratio": 1.13}, ""),  # 13 % off, but as steady as the others: a diode may do that
+        ({"ratio": 1.13, "scatter": 0.09}, r"\+1[234] % against its neighbours, scatter 9 % \(others 1.0 %\)"),
+        ({"ratio": 0.87, "lost": 0.4}, "-1[234] % .* 40 % of its points are outliers"),
+        ({"ratio": 1.13, "compression": 0.9}, "gain compression 0.90"),
+        ({"ratio": 1.5}, "on both sides"),
+        ({"ratio": 1.01, "scatter": 0.4}, "^scatter 40 %"),
+        ({"ratio": 1.01, "scatter": 0.09}, ""),
+        ({"ratio": 1.01, "compression": math.nan}, ""),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_a_frequency_is_masked_only_with_evidence(odd, masked, place):
+    found = [sound(ratio=1 + 0.01 * (k % 2)) for k in range(8)]
+    found[place] = sound(**odd)
+    why, noted = interference.judge(found)
+    assert [k for k, one in enumerate(why) if one] == ([place] if masked else [])
+    assert re.search(masked, why[place])
+    assert bool(noted[place]) == (odd == {"ratio": 1.13}) and not any(noted[:place] + noted[place + 1 :])
+
+
+def test_structure_of_the_table_is_no_interference():
+    """A step of 40 % at one frequency, where the old table has steps of 15 % everywhere."""
+    found = [sound(ratio=1 + 0.02 * (k % 2), old_k=10 * 1.15 ** (k % 2)) for k in range(8)]
+    found[3] = sound(ratio=1.5)
+    why, noted = interference.judge(found)
+    assert not any(why) and noted[3]
+    assert interference.judge(found[:4]) == ([""] * 4, [""] * 4)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_masks_on_simulated_logs(tmp_path, seed):
+    """None where nothing is wrong; the haunted frequency, and no other, where interference comes back to it."""
+    for spoil, fraction in (((), 0.0), (("rfi",), 0.7)):
+        options = Options(seed=seed, vlbi=False, spoil=spoil, spoil_fraction=fraction)
+        made = simulate_log(tmp_path, options, overwrite=True)
+        loaded = load([made.log], rxg=[made.rxg], session="none")
+        fit = fit_tcal(tcal_data(usable(loaded, "tcal").points), made.truth.assumed.tcal)
+        converters = [det.name for det in made.truth.detectors if not det.is_if]
+        haunted = converters[seed % len(converters)]
+        mine = loaded.points["detector"] == haunted
+        expected = {(str(loaded.points["pol"][mine][0]), float(loaded.points["freq_mhz"][mine][0]))} if spoil else set()
+        assert {(v.pol, v.freq_mhz) for v in fit.values if v.masked} == expected
+        assert set(dict(fit.merged("l"))) == {v.freq_mhz for v in fit.values if v.pol == "l" and not v.masked}
 
 
 def test_steps_in_the_table_are_announced():

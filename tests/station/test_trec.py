@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +15,19 @@ TREC = {"l": 40.0, "r": 50.0}
 TAU = (0.08, 0.1)
 
 
+def true_tau(time):
+    """Linear between the mean times of two segments, constant before and after."""
+    half = equal_bins(time, 2.0)
+    return np.interp(time, [time[half == k].mean() for k in (0, 1)], TAU)
+
+
 def observed(rng, scans=24, detectors=1, common=0.0, outliers=0.0, differ=0.0, highest=4.0, scale=1.0):
-    """Two hours with tau 0.08, two with 0.1; errors of 0.25 to 1 K."""
+    """Four hours in which tau goes from 0.08 to 0.1; errors of 0.25 to 1 K."""
     each = 2 * detectors
     airmass, scan = np.repeat(rng.uniform(1, highest, scans), each), np.repeat(np.arange(scans), each)
     time = np.repeat(np.linspace(0, 4, scans), each) * 3600
     pol = np.tile(np.repeat(["l", "r"], detectors), scans)
-    tau = np.array(TAU)[equal_bins(time, 2.0)]
+    tau = true_tau(time)
     true = np.where(pol == "l", 40.0, 50.0) + 273 * -np.expm1(-tau * airmass)
     true = true + differ * np.tile(rng.normal(size=each), scans)
     error = 0.5 * rng.uniform(0.5, 2, len(true))
@@ -36,11 +43,24 @@ def test_pulls_of_200_simulations(kind):
     rng = np.random.default_rng(1)
     pulls = []
     for _ in range(200):
-        fit = fit_trec(observed(rng, **kind), interval_hours=2.0)
+        data = observed(rng, **kind)
+        fit = fit_trec(data, interval_hours=2.0)
+        tau = [true_tau(data.time)[equal_bins(data.time, 2.0) == k].mean() for k in (0, 1)]
         trec = [(fit.trec[p] - TREC[p]) / fit.errors[p] for p in "lr"]
-        pulls.append(trec + [(s.tau0 - t) / s.tau0_error for s, t in zip(fit.segments, TAU, strict=True)])
+        pulls.append(trec + [(s.tau0 - t) / s.tau0_error for s, t in zip(fit.segments, tau, strict=True)])
     assert np.abs(np.mean(pulls, axis=0)).max() < 0.2
     assert np.all((np.std(pulls, axis=0) > 0.85) & (np.std(pulls, axis=0) < 1.15))
+
+
+def test_a_trend_within_the_segments_does_not_bend_trec():
+    """Opacity that changes by half over the night, hourly segments: linear in between is enough."""
+    rng = np.random.default_rng(9)
+    data = observed(rng, scans=40, scale=0.0)
+    tau = 0.06 + 0.03 * data.time / data.time.max()
+    true = np.where(data.pol == "l", 40.0, 50.0) + 273 * -np.expm1(-tau * data.airmass)
+    fit = fit_trec(replace(data, tsys_minus_tspill_k=true), interval_hours=1.0)
+    assert [fit.trec[p] - TREC[p] for p in "lr"] == pytest.approx([0.0, 0.0], abs=0.12)
+    assert [s.tau0 for s in fit.segments] == pytest.approx([0.06375, 0.07125, 0.07875, 0.08625], abs=0.001)
 
 
 def test_detectors_that_differ_make_the_error_larger():

@@ -16,7 +16,6 @@ from calibrant.station.simulate import Options, simulate_log
 from calibrant.station.verbs.plot import plot
 from calibrant.weblog.station import HEADINGS
 
-
 NY_X = """fixed 8080 8580.1
 2016 3 7
 frequency 1.0
@@ -207,8 +206,8 @@ def test_commands_of_two_receivers_can_be_typed(
         assert len(mine) == 3 and all(one.log in command for command in mine)
     assert not any(one.log in command and other.rxg in command
                    for command in fits for one in made for other in made if one is not other)  # fmt: skip
-    told = run(result.commands, capsys)
-    for (command, text), kind in zip(((c, t) for c, t in told.items() if c in fits), ("gain", "tcal", "trec") * 2):
+    typed = [(command, text) for command, text in run(result.commands, capsys).items() if command in fits]
+    for (command, text), kind in zip(typed, ("gain", "tcal", "trec") * 2, strict=True):
         rxg = next(one for one in made if one.rxg in command).rxg
         found, reported = json.loads(text), result.fits[Path(rxg).name].to_dict()
         if kind == "gain":

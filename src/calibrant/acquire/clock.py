@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from calibrant.acquire.devices import DeviceTimeout
@@ -22,10 +22,13 @@ class Clock:
 
     speed: float = 1.0
     floor_s: float = 5.0
+    _zero: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def now(self) -> float:
-        """UTC, seconds since 1970."""
-        return time.time()
+        """UTC, seconds since 1970; counted by the event loop, so that steps of the system's clock do no harm."""
+        if not self._zero:
+            self._zero.append(time.time() - self.mark())
+        return self._zero[0] + self.mark()
 
     def mark(self) -> float:
         """A moment, for `elapsed`: the event loop's time."""

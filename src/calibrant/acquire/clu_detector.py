@@ -16,9 +16,10 @@ from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calibrant.acquire.clock import Clock, let_go, shielded
+from calibrant.acquire.clock import Clock
 from calibrant.acquire.clu_bus import Bus, Pending, Replies, value
-from calibrant.acquire.devices import CaptureSpec, DeviceBusy, DeviceRefused, DeviceTimeout, Frame
+from calibrant.acquire.devices import CaptureSpec, DeviceBusy, DeviceLost, DeviceRefused, DeviceTimeout, Frame
+from calibrant.acquire.exposing import FollowedDetector
 from calibrant.errors import DeviceError, ParameterError
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ POLL_S = 1.0
 WATCH_S = 5.0
 SHORTEST_WATCH_S = 1.0
 """Real seconds."""
-UNREAD_S = 2.0
-"""Real seconds that a new exposure waits for somebody to begin reading the one before."""
 BUSY = {"EXPOSING", "READOUT_PENDING", "READING", "FETCHING", "FLUSHING"}
 
 
@@ -95,66 +94,23 @@ class Spectrograph(CluDevice):
             await self.clock.sleep(POLL_S)
 
 
-class CluExposure:
-    """An integration under way on all spectrographs, or read out."""
+class Work:
+    """An integration on all spectrographs (`exposing.Work`)."""
 
-    def __init__(self, detector: CluDetector, spec: CaptureSpec) -> None:
-        self._detector, self.spec = detector, spec
-        self._pending: list[Pending] = []
-        self._begin: list[float] = []
-        self._end: list[float] = []
-        self.aborted = asyncio.Event()
-        self.reading = asyncio.Event()
-        self.finished = asyncio.Event()
-        self.integrating = True
+    def __init__(self, detector: CluDetector, spec: CaptureSpec, pending: list[Pending]) -> None:
+        self._detector, self._spec, self._pending = detector, spec, pending
+        self._begin = [time.time()] * len(pending)
+        self._end = self._begin
 
-    async def start(self, words: str) -> None:
-        """Returns when every spectrograph has taken the command up."""
-        detector = self._detector
-        limit = detector.clock.limit(self.spec.exposure_s + EXPOSE_GRACE_S)
-        self._pending = await together(*(detector.bus.start(actor, words, limit) for actor in detector.actors))
-        async with asyncio.timeout(detector.clock.limit(ANSWER_S)):
-            self._begin = await together(*(_moment(pending.begun()) for pending in self._pending))
+    async def begun(self) -> None:
+        """Until every spectrograph has taken the command up."""
+        self._begin = await together(*(_moment(pending.begun()) for pending in self._pending))
 
-    async def integrated(self) -> None:
-        if self._end:
-            return
-        work = together(*(_moment(pending.result()) for pending in self._pending))
-        self._end = await self._unless_aborted(work, "integrating")
-        self.integrating = False
+    async def integrate(self) -> None:
+        self._end = await self._watched(together(*(_moment(pending.result()) for pending in self._pending)))
 
-    async def read(self) -> list[Frame]:
-        await self.integrated()
-        if self.reading.is_set():
-            raise DeviceRefused(f"{self._detector.name}: frame {self.spec.key} has been read already")
-        self.reading.set()
-        try:
-            files = await self._unless_aborted(self._detector.read_out(self.spec), "reading out")
-            return self._frames(files)
-        finally:
-            self.finished.set()
-
-    async def _unless_aborted(self, work: Coroutine[Any, Any, Any], what: str) -> Any:
-        """The result; the hardware is aborted before any failure or cancellation goes on."""
-        task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self.aborted.wait())
-        watch = asyncio.ensure_future(self._detector.watch())
-        try:
-            await asyncio.wait({task, stopped, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if self.aborted.is_set():
-                raise DeviceRefused(f"{self._detector.name}: frame {self.spec.key} was aborted while {what}")
-            if not task.done():
-                watch.result()
-            return task.result()
-        except BaseException:
-            task.cancel()
-            if not self.aborted.is_set():
-                await self._detector.abort_quietly()
-            raise
-        finally:
-            await let_go(task, stopped, watch)
-
-    def _frames(self, files: list[list[str]]) -> list[Frame]:
+    async def collect(self) -> list[Frame]:
+        files = await self._watched(self._detector.read_out(self._spec))
         found: dict[str, tuple[str, int]] = {}
         for index, names in enumerate(files):
             for name in names:
@@ -164,17 +120,26 @@ class CluExposure:
                 found[camera] = (name, index)
         missing = [camera for camera in self._detector.cameras if camera not in found]
         if missing:
-            raise DeviceRefused(f"{self._detector.name}: frame {self.spec.key}: no file of {', '.join(missing)}")
+            raise DeviceRefused(f"{self._detector.name}: frame {self._spec.key}: no file of {', '.join(missing)}")
         return [self._frame(camera, *found[camera]) for camera in self._detector.cameras]
+
+    async def _watched(self, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+        """The result, while the actors are there. One that is lost ends the others' work, too."""
+        try:
+            results = await together(work, self._detector.watch(), first=True)
+        except DeviceLost:
+            await self._detector.halt_quietly()
+            raise
+        return list(results[0])
 
     def _frame(self, camera: str, path: str, index: int) -> Frame:
         begin, end = self._begin[index], self._end[index]
         # A bias ends when the actor answers; that is no exposure.
-        lasted = (end - begin) * self._detector.clock.speed if self.spec.exposure_s else 0.0
+        lasted = (end - begin) * self._detector.clock.speed if self._spec.exposure_s else 0.0
         return Frame(camera, begin, end, round(lasted, 3), path=path)
 
 
-class CluDetector(CluDevice):
+class CluDetector(CluDevice, FollowedDetector):
     """Spectrographs that are exposed and read together, with one exposure number."""
 
     def __init__(self, bus: Bus, clock: Clock, inventory: Inventory) -> None:
@@ -183,7 +148,8 @@ class CluDetector(CluDevice):
         actors = address.get("actors")
         if not isinstance(actors, list) or not actors:
             raise ParameterError(f"inventory {inventory.name}: detector.address.actors must list the spectrographs")
-        super().__init__(bus, clock, "detector", actors)
+        CluDevice.__init__(self, bus, clock, "detector", actors)
+        FollowedDetector.__init__(self)
         self.cameras, self.light_tight, self.readout_s = tuple(entry.cameras), entry.light_tight, entry.readout_s
         self._spectrographs = [Spectrograph(bus, clock, actor, [actor]) for actor in actors]
         number = address.get("exposure_number")
@@ -193,41 +159,9 @@ class CluDetector(CluDevice):
                 "file that holds the number of the next exposure, or each would use its own"
             )
         self._number_file = Path(number) if number is not None else None
-        self._current: CluExposure | None = None
 
     async def prepare(self) -> None:
         await together(*(one.make_ready() for one in self._spectrographs))
-
-    async def expose(self, spec: CaptureSpec) -> CluExposure:
-        await self._wait_for_readout(spec)
-        words = self._words(spec)
-        await self.prepare()
-        self._current = exposure = CluExposure(self, spec)
-        try:
-            await exposure.start(words)
-        except BaseException as error:
-            await self.abort_quietly()
-            if isinstance(error, TimeoutError):
-                raise DeviceTimeout(f"{self.name}: {spec.key} was not taken up within {ANSWER_S:g} s") from error
-            raise
-        return exposure
-
-    async def abort(self) -> None:
-        if self._current is not None:
-            self._current.aborted.set()
-            self._current = None
-        await together(*(one.abort() for one in self._spectrographs), spare=True)
-
-    async def abort_quietly(self) -> None:
-        """Abort on the way out of something else, which is what the caller hears of; never interrupted."""
-
-        async def attempt() -> None:
-            async with asyncio.timeout(self.clock.limit(2 * ABORT_S)):
-                await self.abort()
-
-        _, held = await shielded(swallow(attempt()))
-        if held:
-            raise asyncio.CancelledError
 
     async def is_idle(self) -> bool:
         return all(await together(*(one.is_idle() for one in self._spectrographs)))
@@ -238,7 +172,7 @@ class CluDetector(CluDevice):
 
     async def read_out(self, spec: CaptureSpec) -> list[list[str]]:
         """The files of each spectrograph."""
-        header = {"OBJECT": spec.object or spec.kind, "CALKEY": spec.key}
+        header = {"OBJECT": spec.object or spec.kind, "CALKEY": spec.key, **spec.options.get("header", {})}
         words = f"read --header {shlex.quote(json.dumps(header, separators=(',', ':')))}"
         limit = self.readout_s + READ_GRACE_S
         replies = await together(*(self.ask(actor, words, limit) for actor in self.actors))
@@ -246,7 +180,7 @@ class CluDetector(CluDevice):
         files = [[name for reply in answer for name in reply.get("filenames", [])] for answer in replies]
         return [[str(name) for name in names] for names in files]
 
-    async def watch(self) -> None:
+    async def watch(self) -> list[Any]:
         """For ever ask whether the actors are there: one that dies does not end its command. Raises when one is not."""
         while True:
             await asyncio.sleep(max(WATCH_S / self.clock.speed, SHORTEST_WATCH_S))
@@ -260,22 +194,28 @@ class CluDetector(CluDevice):
             raise DeviceRefused(f"{self.name}: {path}: which camera's is it? There are {', '.join(self.cameras)}")
         return found[0]
 
-    async def _wait_for_readout(self, spec: CaptureSpec) -> None:
-        before = self._current
-        if before is None or before.finished.is_set():
-            return
-        if before.integrating:
-            raise DeviceBusy(f"{self.name}: is exposing {before.spec.key}, cannot expose {spec.key}")
+    async def _begin(self, spec: CaptureSpec) -> Work:
+        words = self._words(spec)
+        await self.prepare()
+        limit = self.clock.limit(spec.exposure_s + EXPOSE_GRACE_S)
         try:
-            async with asyncio.timeout(UNREAD_S):
-                await before.reading.wait()
-            async with asyncio.timeout(self.clock.limit(self.readout_s + READ_GRACE_S)):
-                await before.finished.wait()
+            pending = await together(*(self.bus.start(actor, words, limit) for actor in self.actors))
+            work = Work(self, spec, pending)
+            async with asyncio.timeout(self.clock.limit(ANSWER_S)):
+                await work.begun()
         except TimeoutError:
-            raise DeviceBusy(f"{self.name}: {before.spec.key} has not been read out") from None
+            raise DeviceTimeout(f"{self.name}: {spec.key} was not taken up within {ANSWER_S:g} s") from None
+        except DeviceLost:
+            # The other spectrographs may have begun.
+            await self.halt_quietly()
+            raise
+        return work
+
+    async def _halt(self) -> None:
+        await together(*(one.abort() for one in self._spectrographs), spare=True)
 
     def _words(self, spec: CaptureSpec) -> str:
-        options = dict(spec.options)
+        options = {name: wanted for name, wanted in spec.options.items() if name != "header"}
         words = f"expose {spec.exposure_s:g} --{spec.kind} --no-readout"
         if (mode := options.pop("mode", None)) is not None:
             words += f" --window-mode {shlex.quote(str(mode))}"
@@ -290,13 +230,17 @@ class CluDetector(CluDevice):
             raise DeviceRefused(f"{path}: the number of the next exposure cannot be read: {error}") from error
 
 
-async def together(*work: Coroutine[Any, Any, Any], spare: bool = False) -> list[Any]:
-    """The results of all. The first failure ends the others, unless `spare`: then they go on to their own ends."""
+async def together(*work: Coroutine[Any, Any, Any], spare: bool = False, first: bool = False) -> list[Any]:
+    """The results of all. The first failure ends the others, unless `spare`: then they go on to their own ends.
+
+    `first`: so does the first success, and the results of the others are their cancellations.
+    """
     tasks = [asyncio.ensure_future(one) for one in work]
     if not tasks:
         return []
+    when = asyncio.FIRST_COMPLETED if first else asyncio.ALL_COMPLETED if spare else asyncio.FIRST_EXCEPTION
     try:
-        await asyncio.wait(tasks, return_when=asyncio.ALL_COMPLETED if spare else asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(tasks, return_when=when)
     finally:
         for task in tasks:
             task.cancel()

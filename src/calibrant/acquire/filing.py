@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,7 +128,7 @@ class DiskFiling:
             driver=observatory.driver,
             simulated=observatory.simulated,
             speed=self._speed,
-            lamps=[_lamp_record(name, evidence, frames, self._speed) for name in observatory.lights],
+            lamps=[_lamp_record(name, evidence, frames) for name in observatory.lights],
             mask=evidence.mask or _still_mask(evidence, frames),
             lvm_keywords=self._lvm,
             versions=self._versions,
@@ -165,9 +164,9 @@ def _lamp_problems(evidence: Evidence) -> list[str]:
     return problems
 
 
-def _lamp_record(name: str, evidence: Evidence, frames: list[Frame], speed: float) -> LampRecord:
+def _lamp_record(name: str, evidence: Evidence, frames: list[Frame]) -> LampRecord:
     begin, end = evidence.lights_begin.get(name, "unknown"), evidence.lights_end.get(name, "unknown")
     burnt = evidence.minutes_on.get(name)
-    took = max((frame.end for frame in frames), default=time.time()) - evidence.begin
-    minutes = 0.0 if burnt is None or end == OFF else burnt + took * speed / 60
+    exposed = max((frame.exposure_s for frame in frames), default=0.0)
+    minutes = 0.0 if burnt is None or end == OFF else burnt + exposed / 60
     return LampRecord(name, LightState(begin), LightState(end), minutes)

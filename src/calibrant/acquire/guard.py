@@ -218,13 +218,13 @@ def act(orders: Orders, why: str) -> int:
             journal.append(kind, guard=True, **fields)
         except OSError as error:
             # The lights matter more than their record.
-            sys.stderr.write(f"calibrant guard: {orders.journal}: {error}\n")
+            _say(f"calibrant guard: {orders.journal}: {error}")
 
     report("note", text=f"the guard switches all lights off: {why}")
     alarm = _try_to_connect(lambda: asyncio.run(_switch_off(orders, report)))
     text = alarm or f"The guard switched all lights off and verified it: {why}."
     report("alarm" if alarm or why != ASKED else "note", text=text, lights=[])
-    sys.stderr.write(f"{text}\n")
+    _say(text)
     if why != ASKED:
         report(
             "end", verdict="unsafe" if alarm else "incomplete", reason=alarm or why, asked=False, lights_off=not alarm
@@ -245,6 +245,12 @@ def _try_to_connect(switch_off: Callable[[], str]) -> str:
     return f"ALARM: the guard could not reach the devices ({problem}). A person must look whether lights burn."
 
 
+def _say(text: str) -> None:
+    """On standard error, which may have gone with the run's terminal."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
+
+
 async def _switch_off(orders: Orders, report: Callable[..., None]) -> str:
     """The alarm's text, empty where all lights are verified off."""
     import asyncio
@@ -258,6 +264,10 @@ async def _switch_off(orders: Orders, report: Callable[..., None]) -> str:
     async with asyncio.timeout(CONNECT_S):
         observatory = await drivers.connect(inventory, orders.simulate, orders.speed, **orders.options)
     unverified, _ = await switch_off(observatory.lights, Clock(orders.speed, orders.floor_s), report)
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CONNECT_S):
+            # The integration of the run that died would keep the next run waiting.
+            await observatory.detector.abort()
     with contextlib.suppress(Exception):
         async with asyncio.timeout(CONNECT_S):
             await observatory.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -129,9 +130,15 @@ class Client:
     ) -> Property:
         """Set elements; returns when the driver says Ok or Idle. DeviceRefused at Alert, with the driver's words."""
         asked = ", ".join(f"{element}={value!r}" for element, value in values.items())
+
+        def done(report: Property) -> bool:
+            # A definition may still be the answer to an earlier question.
+            fresh = not report.defined or all(report.values.get(key) == value for key, value in values.items())
+            return fresh and report.state in ("Ok", "Idle")
+
         with self.watch(device, name) as watch:
             await self.send(device, name, values)
-            return await watch.until(lambda report: report.state in ("Ok", "Idle"), timeout_s, f"{name} {asked}")
+            return await watch.until(done, timeout_s, f"{name} {asked}")
 
     async def send(self, device: str, name: str, values: Mapping[str, Value]) -> None:
         """Ask for new values and do not wait. DeviceRefused for an unknown element or a number beyond its limits."""
@@ -268,7 +275,8 @@ async def connect(host: str, port: int, *, timeout_s: float = CONNECT_S) -> Clie
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as error:
-        why = str(error) or f"no answer within {timeout_s:g} s"
+        code = getattr(error, "errno", None)
+        why = os.strerror(code) if code else str(error) or f"no answer within {timeout_s:g} s"
         raise DeviceLost(f"no INDI server at {address}: {why}; start one: indiserver -p {port} DRIVER ...") from None
     client = Client(reader, writer, address)
     await client._send(indi_xml.get_properties())

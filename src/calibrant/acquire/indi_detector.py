@@ -28,12 +28,16 @@ from calibrant.acquire.inventory import Inventory
 from calibrant.errors import DeviceError, ParameterError
 
 STOP_S = 10.0
+WITHDRAW_S = 1.0
+"""An exposure that is cancelled while it begins is waited for so long, in order to be stopped."""
 GRACE_S = 10.0
 """After the end of the exposure time the count-down must be at zero."""
 STALL_S = 30.0
 """A count-down that began must go on."""
 READ_S = 60.0
 """A frame must have come so long after its expected time for reading out."""
+BLOCK = 2880
+"""Of FITS, bytes."""
 T = TypeVar("T")
 _LEFT_OUT = ("SIMPLE", "BITPIX", "EXTEND", "BZERO", "BSCALE", "COMMENT", "HISTORY", "END", "")
 
@@ -214,16 +218,23 @@ class Head(IndiDevice):
         try:
             await client.send(self.device, self.names.exposure, {self.names.seconds: seconds})
             first = await watch.until(self._began, indi.ANSWER_S, "the exposure does not begin")
-        except (asyncio.CancelledError, DeviceError):
-            watch.close()
-            with contextlib.suppress(DeviceError):
-                await shielded(self.abort())
+        except (asyncio.CancelledError, DeviceError) as error:
+            await shielded(self._withdraw(watch, isinstance(error, asyncio.CancelledError)))
             raise
         finally:
             self._asked = False
         limits = (seconds + GRACE_S, self._readout_s + READ_S)
         self.current = Integration(self, watch, begin, first, spec.kind == "bias", limits)
         return self.current
+
+    async def _withdraw(self, watch: indi.Watch, expected: bool) -> None:
+        """Stop an exposure of which it is not known whether it has begun; `expected`: its beginning is waited for."""
+        with contextlib.suppress(DeviceError):
+            if expected:
+                await watch.until(self._began, WITHDRAW_S, "the exposure does not begin")
+        watch.close()
+        with contextlib.suppress(DeviceError):
+            await self.abort()
 
     async def _idle_client(self) -> indi.Client:
         """DeviceBusy where an exposure goes on that this program has not begun, or has forgotten."""
@@ -295,8 +306,7 @@ def read_fits(content: bytes) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]
     """The first image (or the first column of a table) and the keywords of a FITS file. ValueError, OSError."""
     from astropy.io import fits
 
-    if len(content) % 2880:
-        raise ValueError(f"{len(content)} bytes are not whole FITS blocks of 2880: truncated?")
+    _check_whole(content)
     with fits.open(io.BytesIO(content), memmap=False) as hdus:
         hdu = next((hdu for hdu in hdus if hdu.data is not None), None)
         if hdu is None:
@@ -309,6 +319,22 @@ def read_fits(content: bytes) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]
             if card.keyword not in _LEFT_OUT and not card.keyword.startswith("NAXIS")
         }
     return native, header
+
+
+def _check_whole(content: bytes) -> None:
+    """ValueError where the file is shorter than its headers say (astropy only warns)."""
+    from astropy.io import fits
+
+    stream, end = io.BytesIO(content), 0
+    while end < len(content):
+        stream.seek(end)
+        header = fits.Header.fromfile(stream)
+        axes = [header[f"NAXIS{number}"] for number in range(1, header["NAXIS"] + 1)]
+        elements = header.get("GCOUNT", 1) * (header.get("PCOUNT", 0) + math.prod(axes)) if axes else 0
+        size = elements * abs(header["BITPIX"]) // 8
+        end = stream.tell() + math.ceil(size / BLOCK) * BLOCK
+        if end > len(content):
+            raise ValueError(f"truncated: {len(content)} bytes came, its header speaks of {end}")
 
 
 class Joint:

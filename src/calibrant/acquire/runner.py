@@ -22,7 +22,7 @@ import platform
 import socket
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,7 +42,7 @@ from calibrant.acquire.oversight import Oversight
 from calibrant.acquire.plan import Plan, Step
 from calibrant.acquire.result import FrameResult, RunResult, Verdict
 from calibrant.acquire.storage import StorageError
-from calibrant.acquire.units import Unit, burn_limits, pointed_before, remaining, units, wanted
+from calibrant.acquire.units import Unit, burn_limits, left_of, pointed_before, remaining, units, wanted
 from calibrant.errors import CalibrantError, DataError, DeviceError
 
 FATAL = (DeviceLost, InterlockTripped, StorageError)
@@ -100,8 +100,13 @@ class Run:
         self._hands = Hands(
             observatory, self.clock, self.limits, burns, filing, self.report, self._late, self._on_taken
         )  # fmt: skip
-        self._owner = {step.frame: unit for unit in units(plan.steps) for step in unit.frames}
-        self._queue: deque[tuple[Unit, int]] = deque()
+        self._units = units(plan.steps)
+        self._needed = {step.index for step in remaining(plan.steps, self.ledger.done)}
+        """Steps that were left at the start."""
+        self._owner = {step.frame: unit for unit in self._units for step in unit.frames}
+        self._queue: deque[Unit] = deque()
+        self._tries: Counter[int] = Counter()
+        """How often each unit was begun, by its first step."""
         self._unit: Unit | None = None
         self._task: asyncio.Task[None] | None = None
         self._body: asyncio.Task[None] | None = None
@@ -191,9 +196,9 @@ class Run:
     async def _work(self) -> None:
         try:
             await self._before()
-            self._queue.extend((unit, unit.tries) for unit in units(remaining(self.plan.steps, self.ledger.done)))
+            self._queue.extend(self._units)
             while self._queue:
-                await self._attempt(*self._queue.popleft())
+                await self._attempt(self._queue.popleft())
                 if not self._queue:
                     # A readout that fails late may put its unit back.
                     await self._hands.settle()
@@ -215,34 +220,49 @@ class Run:
             self.report("note", text=f"lights were on before the run: {', '.join(lit)}; they are switched off")
         await self.clock.within(self.observatory.detector.prepare(), self.limits.readout_s, "preparing the detector")
 
-    async def _attempt(self, unit: Unit, tries: int) -> None:
+    async def _attempt(self, unit: Unit) -> None:
         """Do what is left of a unit. Raises where the run has to end."""
         if self._stop:
             raise _Stopped
-        steps = remaining(unit.steps, self.ledger.done) if unit.frames else list(unit.steps)
-        if unit.frames and not any(step.kind == "expose" for step in steps):
+        steps = self._left(unit)
+        if not steps:
             return
-        pointing = pointed_before(self.plan, unit)
-        if pointing is not None and pointing.place != self._hands.place:
-            steps.insert(0, pointing)
         self._unit = unit
+        self._tries[unit.begin] += 1
         try:
             if problems := await self.forbidding(unit.open_shutter):
                 raise InterlockTripped("; ".join(problems))
             await self._supervised(steps)
         except (DeviceError, DataError) as error:
-            await self._failure(unit, error, tries - 1)
+            await self._failure(unit, error)
         else:
-            self._again_if_bad(unit, tries - 1)
+            if any(step.frame in self.ledger.bad for step in unit.frames):
+                self._again(unit, "a frame failed its checks")
         finally:
             self._unit = None
 
-    def _again_if_bad(self, unit: Unit, tries_left: int) -> None:
-        """A unit of which a frame failed its checks is put back, where it may be tried again."""
-        bad = [step.frame for step in unit.frames if step.frame in self.ledger.bad]
-        if bad and tries_left > 0:
-            self.report("note", text=f"{', '.join(bad)}: taken again, {tries_left} more tries")
-            self._queue.appendleft((unit, tries_left))
+    def _left(self, unit: Unit) -> list[Step]:
+        """The steps of a unit that are still needed, after the pointing that it was planned for."""
+        steps = [step for step in left_of(unit, self.ledger.done) if step.index in self._needed]
+        if not any(step.kind == "expose" for step in steps):
+            return [] if unit.frames else steps
+        first = next(number for number, step in enumerate(steps) if step.kind == "expose")
+        pointing = pointed_before(self.plan, unit)
+        pointed = any(step.kind == "point" for step in steps[:first])
+        if pointing is not None and pointing.place != self._hands.place and not pointed:
+            steps.insert(0, pointing)
+        return steps
+
+    def _again(self, unit: Unit, why: str) -> None:
+        """Put a unit back where the plan allows another try: at once, or at the end if others are under way."""
+        left = unit.tries - self._tries[unit.begin]
+        if left <= 0 or unit in self._queue:
+            return
+        self.report("note", text=f"{unit}: {why}; {left} more {'try' if left == 1 else 'tries'}")
+        if self._unit is unit:
+            self._queue.appendleft(unit)
+        else:
+            self._queue.append(unit)
 
     async def _supervised(self, steps: list[Step]) -> None:
         """Do the steps in a task of its own, which `interrupt` ends with a cause."""
@@ -272,7 +292,7 @@ class Run:
                 self._tell_guard()
             self.report("step", phase="end", took_s=round(self.clock.elapsed(begin), 3), **fields)
 
-    async def _failure(self, unit: Unit, error: Exception, tries_left: int) -> None:
+    async def _failure(self, unit: Unit, error: Exception) -> None:
         """Make safe, then leave the unit out, have it tried again, or raise: the run ends."""
         await self._safe(drop_frames=False)
         for step in wanted(unit.frames):
@@ -283,26 +303,23 @@ class Run:
             self.report("note", text=f"{unit} is left out: {error}")
         elif isinstance(error, FATAL) or unit.on_failure == "stop":
             raise error
-        elif tries_left > 0:
-            self.report("note", text=f"{unit}: {error}; {tries_left} more tries")
-            self._queue.appendleft((unit, tries_left))
         else:
-            self.report("note", text=f"{unit} is given up: {error}")
+            self._again(unit, str(error))
 
     async def _late(self, step: Step, error: Exception) -> None:
         """A readout failed, perhaps while another unit is under way."""
         self.ledger.fail(step.frame, str(error))
         owner = self._owner[step.frame]
-        mine = self._unit is not None and step.frame in {own.frame for own in self._unit.frames}
         fatal = not isinstance(error, DeviceError | DataError) or isinstance(error, FATAL)
-        if mine or fatal or owner.on_failure == "stop":
+        if fatal or owner is self._unit or owner.on_failure == "stop":
             raise error
-        self.report("note", text=f"{step.frame}: {error}")
-        if owner.on_failure == "retry":
-            self._queue.append((owner, 1))
+        self._again(owner, str(error))
 
     def _on_taken(self, step: Step, kept: list[Kept]) -> None:
         self.ledger.taken(step, kept)
+        owner = self._owner[step.frame]
+        if owner is not self._unit and step.frame in self.ledger.bad:
+            self._again(owner, f"{step.frame} failed its checks")
 
     def _tell_guard(self) -> None:
         """How long lights may burn before the guard acts although this process lives."""
@@ -373,6 +390,9 @@ class Run:
         return []
 
     def _reason(self, error: BaseException | None) -> str:
+        while isinstance(error, NotOff) and error.__context__ is not None:
+            # What went wrong first, before lights could not be verified off.
+            error = error.__context__
         if isinstance(error, _Stopped):
             return f"stopped after this {self._stop}, as asked"
         if error is not None:

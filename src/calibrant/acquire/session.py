@@ -97,7 +97,8 @@ async def take(request: Request, *, on_run: Callable[[Run], None] | None = None,
         log = journal.Journal(request.directory / journal.NAME)
         stack.callback(log.close)
         observatory = await drivers.connect(
-            request.inventory, request.simulate, request.speed, **_driver_options(request)
+            request.inventory, request.simulate, request.speed, directory=request.directory, plan=request.plan,
+            **_driver_options(request),
         )  # fmt: skip
         try:
             locks = (here.fileno(), everywhere.fileno())

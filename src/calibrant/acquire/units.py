@@ -6,7 +6,7 @@ or a single other step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from calibrant.acquire.plan import Plan, Step
@@ -17,6 +17,11 @@ CLOSED_SHUTTER = ("bias", "dark")
 @dataclass(frozen=True)
 class Unit:
     steps: tuple[Step, ...]
+
+    @property
+    def begin(self) -> int:
+        """Index of its first step."""
+        return self.steps[0].index
 
     @property
     def frames(self) -> tuple[Step, ...]:
@@ -35,11 +40,17 @@ class Unit:
     @property
     def on_failure(self) -> str:
         """What a failure ends: "stop" the run, "skip" this unit, or "retry" it."""
-        return next((str(step.options["on_failure"]) for step in self.frames if "on_failure" in step.options), "stop")
+        return self._policy.partition("(")[0]
 
     @property
     def tries(self) -> int:
-        return 1 + max((int(step.options.get("retries", 0)) for step in self.frames), default=0)
+        """At most, the first one included: "retry(2)" makes it three."""
+        word, _, number = self._policy.partition("(")
+        return 1 + int(number.rstrip(")") or 1) if word == "retry" else 1
+
+    @property
+    def _policy(self) -> str:
+        return next((str(step.options["on_failure"]) for step in self.frames if "on_failure" in step.options), "stop")
 
     def __str__(self) -> str:
         return "+".join(self.lights) or next((step.frame for step in self.frames), self.steps[0].kind)
@@ -75,8 +86,7 @@ def remaining(steps: Iterable[Step], done: Collection[str]) -> list[Step]:
     """The steps that are left when the frames of the keys `done` are there: no lamp is lit for nothing."""
     steps = list(steps)
     unneeded = {*done, *_idle_discards(steps, done)}
-    left = [step for unit in units(steps) for step in _left_of(unit, unneeded)]
-    return [step for number, step in enumerate(left) if _useful(step, left[number + 1 :])]
+    return _useful([step for unit in units(steps) for step in left_of(unit, unneeded)])
 
 
 def _idle_discards(steps: list[Step], done: Collection[str]) -> set[str]:
@@ -94,25 +104,31 @@ def _idle_discards(steps: list[Step], done: Collection[str]) -> set[str]:
     return idle
 
 
-def _left_of(unit: Unit, done: Collection[str]) -> list[Step]:
+def left_of(unit: Unit, done: Collection[str]) -> list[Step]:
+    """The steps of one unit that are left; its lights only where a frame needs them."""
     left = [step for step in unit.steps if not (step.kind in ("expose", "readout") and step.frame in done)]
     if any(step.kind == "expose" and step.lights for step in left):
         return left
     return [step for step in left if step.kind not in ("light_on", "warm", "light_off")]
 
 
-def _useful(step: Step, after: Sequence[Step]) -> bool:
-    """A pointing or a pause is for the frames that follow it."""
-    if step.kind not in ("point", "wait"):
-        return True
-    until = next((number for number, other in enumerate(after) if other.kind == step.kind), len(after))
-    return any(other.kind == "expose" for other in after[:until])
+def _useful(steps: list[Step]) -> list[Step]:
+    """Without pointings and pauses that no frame follows before the next one of their kind."""
+    kept: list[Step] = []
+    needed = {"point": False, "wait": False}
+    for step in reversed(steps):
+        if step.kind == "expose":
+            needed = dict.fromkeys(needed, True)
+        if needed.get(step.kind, True):
+            kept.append(step)
+        if step.kind in needed:
+            needed[step.kind] = False
+    return kept[::-1]
 
 
 def pointed_before(plan: Plan, unit: Unit) -> Step | None:
     """The pointing that is in force where a unit begins."""
-    begin = unit.steps[0].index
-    earlier = [step for step in plan.steps if step.kind in ("point", "park") and step.index < begin]
+    earlier = [step for step in plan.steps if step.kind in ("point", "park") and step.index < unit.begin]
     return earlier[-1] if earlier and unit.frames else None
 
 

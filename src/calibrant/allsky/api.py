@@ -32,6 +32,8 @@ CATALOGUE_URL = "https://tart.elec.ac.nz/catalog"
 USER = "admin"
 WORDS = 160
 """So much of an unexpected answer is shown."""
+MOST_BYTES = 2**28
+"""A file of a telescope may be so large: a raw one of 24 antennas and 2^24 samples has 5e7."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -268,26 +270,66 @@ class Telescope(Server):
         # Both generations take a bare list; only the new one takes an object.
         self._post("calibration/antenna_positions", positions)
 
-    def _post(self, path: str, body: Any) -> None:
-        """A POST with the token; where it is no longer accepted: refreshed once, then a new login once."""
+    def set_mode(self, mode: str) -> None:
+        """Send it into a mode: off, diag, raw, vis, ..."""
+        self._post(f"mode/{mode}", None)
+
+    def files(self, kind: str) -> list[dict[str, Any]]:
+        """The newest files of kind raw or vis: [{"filename", "checksum" (sha256), "timestamp"}, ...]."""
+        return self._list(f"{kind}/data")
+
+    def samples_exponent(self, kind: str) -> int:
+        """An acquisition of kind raw or vis takes 2 to the power of this samples."""
+        return int(self._dict(f"acquire/{kind}/num_samples_exp", "N_samples_exp", patient=False)["N_samples_exp"])
+
+    def set_samples_exponent(self, kind: str, exponent: int) -> None:
+        """Telescopes ignore what they cannot do, and say that all is well: read it back."""
+        self._post(f"acquire/{kind}/num_samples_exp/{exponent}", None, "PUT")
+
+    def set_saving(self, kind: str, on: bool) -> None:
+        """Whether acquisitions of kind raw or vis are written into files."""
+        self._post(f"acquire/{kind}/save/{int(on)}", None, "PUT")
+
+    def download(self, filename: str, timeout_s: float, most_bytes: int = MOST_BYTES) -> bytes:
+        """A file that `files` lists. Not repeated; ServerError where it takes longer in all, or is too large."""
+        import httpx
+
+        where = f"{self.url}/{filename.lstrip('/')}"
+        until, content = time.monotonic() + timeout_s, bytearray()
+        try:
+            with self._client.stream("GET", where, follow_redirects=True) as answer:
+                if not answer.is_success:
+                    raise ServerError(f"GET {where}: answered {answer.status_code}", answer.status_code)
+                for chunk in answer.iter_bytes():
+                    content += chunk
+                    if len(content) > most_bytes or time.monotonic() > until:
+                        limit = f"{most_bytes} bytes" if len(content) > most_bytes else f"{timeout_s:g} s"
+                        raise ServerError(f"GET {where}: not complete after {limit}; it was given up")
+        except httpx.HTTPError as error:
+            raise ServerError(f"GET {where}: broke off ({error or type(error).__name__})") from None
+        return bytes(content)
+
+    def _post(self, path: str, body: Any, method: str = "POST") -> None:
+        """A call with the token; where it is no longer accepted: refreshed once, then a new login once."""
+        call = f"{method} {self.address(path)}"
         if not self._token:
-            raise ServerError(f"POST {self.address(path)}: not logged in", 401)
-        answer = self._post_once(path, body)
+            raise ServerError(f"{call}: not logged in", 401)
+        answer = self._post_once(path, body, method)
         for renew in (self.refresh, self._login_again):
             if not self._is_refused(answer):
                 break
             if renew():
-                answer = self._post_once(path, body)
+                answer = self._post_once(path, body, method)
         if not self._is_refused(answer):
             self._good(answer)
             return
         raise ServerError(
-            f"POST {self.address(path)}: the login was refused ({self._words(answer)}), also after it was renewed; "
+            f"{call}: the login was refused ({self._words(answer)}), also after it was renewed; "
             "check the clock of the telescope and the password", 401
         )  # fmt: skip
 
-    def _post_once(self, path: str, body: Any) -> httpx.Response:
-        return self._call("POST", path, json=body, headers={"Authorization": f"JWT {self._token}"})
+    def _post_once(self, path: str, body: Any, method: str) -> httpx.Response:
+        return self._call(method, path, json=body, headers={"Authorization": f"JWT {self._token}"})
 
     def _is_refused(self, answer: httpx.Response) -> bool:
         return answer.status_code == 401 or (answer.is_success and _refused(self._json(answer)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibrant.allsky.gainsfile import write_json
+from calibrant.allsky.files import load_json, write_json
 from calibrant.errors import FormatError, ParameterError
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ BACKUP_PREFIX = "calibrant-backup"
 
 def telescope_of(path: str) -> str:
     """The telescope's name that a gains file holds; empty where it holds none."""
-    with open(path, encoding="utf-8") as file:
-        return str(json.load(file).get("telescope") or "")
+    content = load_json(path, "a gains file")
+    return str(content.get("telescope") or "") if isinstance(content, dict) else ""
 
 
 def write_backup(live: Live, path: str, reason: str) -> str:
@@ -51,8 +50,7 @@ def write_backup(live: Live, path: str, reason: str) -> str:
 
 def mark_undone(path: str) -> None:
     """Say in a backup that its upload was undone: what it holds is still there, and `newest_backup` passes it by."""
-    with open(path, encoding="utf-8") as file:
-        content = json.load(file)
+    content = load_json(path, "a backup")
     content["backup"]["before"] = "an upload that was undone"
     write_json(path, content, overwrite=True)
 
@@ -80,12 +78,8 @@ def newest_backup(url: str, folder: str = ".") -> str:
 
 def about_backup(path: str) -> dict[str, Any]:
     """When, where and why a backup was made; FormatError where the file is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        about = content["backup"]
-    except (ValueError, KeyError, TypeError):
-        about = None
+    content = load_json(path, "a backup of `calibrant allsky upload`")
+    about = content.get("backup") if isinstance(content, dict) else None
     if not isinstance(about, dict):
         raise FormatError(f"{path}: is no backup of `calibrant allsky upload`; for gains there is upload")
     return about

@@ -6,7 +6,6 @@ under a temporary name that then takes the place of the old file: whatever happe
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -16,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from calibrant.allsky.api import Catalogue, Telescope
+from calibrant.allsky.files import check_output, load_json, write_json
 from calibrant.errors import DataError, ExistsError, FormatError, ParameterError, ServerError
 from calibrant.progress import say
 
@@ -102,9 +102,6 @@ def collect(
     """
     if n < 1 or interval_s < 0:
         raise ParameterError(f"n is {n} and the interval {interval_s:g} s; expected at least 1 and 0")
-    # A gains file is written by the same rules; its module is slow to import, so not at the top.
-    from calibrant.allsky.gainsfile import write_json
-
     before = _earlier(output, append, overwrite)
     notes: list[str] = []
     taken, content, data = 0, before, list(before["data"])
@@ -132,14 +129,12 @@ def _earlier(output: str, append: bool, overwrite: bool) -> dict[str, Any]:
     """The file's content so far; an empty one where there is no file, or it is to be replaced."""
     if append and overwrite:
         raise ParameterError("--append keeps the file and --overwrite replaces it; give one of them")
-    folder = os.path.dirname(os.path.abspath(output))
-    if not os.path.isdir(folder):
-        raise ParameterError(f"{output}: there is no folder {folder}; make it first")
+    check_output(output, overwrite=True)
     if not os.path.exists(output) or overwrite:
         return {"data": []}
     if not append:
         raise ExistsError(f"{output} exists; give another name, --append to go on with it, or --overwrite")
-    content = _load(output)
+    content = load_json(output, "the file of `calibrant allsky collect`")
     if not _is_calibration_file(content) or not isinstance(content.get("info"), dict) or "ant_pos" not in content:
         raise FormatError(f"{output}: is no calibration file (info, ant_pos, gains, data), so nothing can be appended")
     return dict(content)
@@ -156,14 +151,6 @@ def _is_calibration_file(content: Any) -> bool:
         and isinstance(entry[1], list)
         for entry in entries
     )
-
-
-def _load(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except ValueError as error:
-        raise FormatError(f"{path}: is no JSON ({error})") from None
 
 
 def _header(api: Telescope, before: dict[str, Any], output: str, notes: list[str]) -> dict[str, Any]:
@@ -306,7 +293,7 @@ def _from_service(url: str, timeout_s: float) -> FindSources:
 
 
 def _from_file(path: str) -> FindSources:
-    content = _load(path)
+    content = load_json(path, "a catalogue")
     if _is_calibration_file(content):
         timed = [(str(entry[0].get("timestamp") or ""), entry[1]) for entry in content["data"]]
         if timed:

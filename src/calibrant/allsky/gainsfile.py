@@ -6,9 +6,7 @@ belong to are in `antenna_positions`, as in the files of other calibration progr
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.allsky.calibration import Calibration
+from calibrant.allsky.files import load_json
 from calibrant.allsky.verdict import Verdict
-from calibrant.errors import ExistsError, FormatError
+from calibrant.errors import FormatError
 
 
 @dataclass(frozen=True)
@@ -55,31 +54,9 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def write_json(path: str, content: Any, overwrite: bool) -> None:
-    """Write through a temporary name in the same directory; ExistsError where there is a file already."""
-    if os.path.exists(path) and not overwrite:
-        raise ExistsError(f"{path} exists; give another name or --overwrite")
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-
-
 def read_gains(path: str) -> Gains:
     """Read a gains file, ours or another program's; FormatError says what is wrong with it."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FormatError(f"{path}: is no JSON ({error}); expected gain and phase_offset") from None
+    content = load_json(path, "gain and phase_offset")
     if not isinstance(content, dict) or not {"gain", "phase_offset"} <= content.keys():
         raise FormatError(f"{path}: has no gain and phase_offset; expected the file of `calibrant allsky calibrate`")
     gain, phase = _column(content, "gain", path), _column(content, "phase_offset", path)

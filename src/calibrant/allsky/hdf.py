@@ -75,11 +75,7 @@ def mean_noise(vis: NDArray[Any]) -> float:
 
 def read_catalogue(path: str) -> tuple[Source, ...]:
     """Sources of a JSON file: a catalogue's list, or the first snapshot's of a calibration file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FormatError(f"{path}: is no JSON ({error}); expected a list of sources {{name, az, el, r}}") from None
+    content = load_json(path, "a list of sources {name, az, el, r}")
     if isinstance(content, dict) and content.get("data"):
         content = content["data"][0][1]
     if not isinstance(content, list):

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from calibrant.allsky.files import check_output, write_bytes
 from calibrant.allsky.image import SkyImage
 from calibrant.allsky.snapshots import CalibrationData, Snapshot
 from calibrant.allsky.sun import J2000
-from calibrant.errors import ExistsError
 
 WGS84_RADIUS_M, WGS84_FLATTENING = 6378137.0, 1 / 298.257223563
 Card = tuple[str, Any, str]
@@ -55,8 +55,7 @@ def write_fits(
     """
     from astropy.io import fits
 
-    if os.path.exists(path) and not overwrite:
-        raise ExistsError(f"{path} exists; give another name or --overwrite")
+    check_output(path, overwrite)
     units = []
     for number, image in enumerate(images):
         header = fits.Header()
@@ -70,17 +69,7 @@ def write_fits(
         units[-1].header["EXTNAME"] = image.gains.upper()
     content = io.BytesIO()
     fits.HDUList(units).writeto(content, checksum=True)
-    temporary = os.path.join(os.path.dirname(os.path.abspath(path)), f".{os.path.basename(path)}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-    return path
+    return write_bytes(path, content.getvalue(), overwrite)
 
 
 def header_cards(image: SkyImage, data: CalibrationData, snapshot: Snapshot, verdict: str = "") -> list[Card]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from calibrant.allsky.snapshots import CalibrationData, Snapshot, Source
-from calibrant.allsky.steering import curvature_deg, directions
+from calibrant.allsky.steering import directions, taken_as_far_deg
 from calibrant.errors import DataError, ParameterError
 
 SAME_DEG = 0.5
@@ -82,12 +82,15 @@ def _none_left(snapshot: Snapshot, elevation_deg: float) -> str:
 
 
 def _check_distance(source: Source, data: CalibrationData) -> None:
-    if not math.isnan(source.r_m) or curvature_deg(data.size_m, USUAL_M[1], data.wavelength_m) < MATTERS_DEG:
+    if not math.isnan(source.r_m):
         return
-    costs = ", ".join(f"{curvature_deg(data.size_m, r, data.wavelength_m):.0f} deg at {r:g} m" for r in USUAL_M)
+    costs = {r: taken_as_far_deg(source, r, data.positions, data.wavelength_m) for r in USUAL_M}
+    if max(costs.values()) < MATTERS_DEG:
+        return
+    words = ", ".join(f"{cost:.0f} deg at {r:g} m" for r, cost in costs.items() if cost >= 0.5)
     raise ParameterError(
         f"source {source.name!r} has no distance r, and near the array it matters: taking it as far would put phases "
-        f"wrong by up to {costs}; no residual would show it. Give r in metres, or r=far"
+        f"wrong by {words} (rms); no residual would show it. Give r in metres, or r=far"
     )
 
 

@@ -9,7 +9,6 @@ The file is the one that TART tools write and read:
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.allsky.files import load_json
 from calibrant.errors import DataError, FormatError
 
 L1_HZ = 1.57542e9
@@ -89,12 +89,7 @@ def read_calibration_data(path: str, assume_utc: bool = False) -> CalibrationDat
 
     `assume_utc`: a timestamp without a zone is UTC (otherwise it is refused).
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FormatError(f"{path}: is no JSON ({error}); expected the file of `calibrant allsky collect`") from None
-    return from_json(content, path, assume_utc)
+    return from_json(load_json(path, "the file of `calibrant allsky collect`"), path, assume_utc)
 
 
 def from_json(content: Any, path: str, assume_utc: bool = False) -> CalibrationData:

@@ -36,9 +36,11 @@ def steering(sources: Sequence[Source], positions: NDArray[np.float64], waveleng
     return np.asarray(result)
 
 
-def curvature_deg(size_m: float, r_m: float, wavelength_m: float) -> float:
-    """Largest phase error of taking a source at distance r as far: size^2 / (8 r) as degrees of phase."""
-    return float(360.0 * size_m**2 / (8.0 * r_m * wavelength_m))
+def taken_as_far_deg(source: Source, r_m: float, positions: NDArray[np.float64], wavelength_m: float) -> float:
+    """Rms error, over the antennas, of the phases from a source at `r_m` that is taken as infinitely far, degrees."""
+    s = directions(source.az_deg, source.el_deg)
+    longer = np.linalg.norm(r_m * s - positions, axis=1) - (r_m - positions @ s)
+    return float(np.std(longer) * 360.0 / wavelength_m)
 
 
 def turned(positions: NDArray[np.float64], rotation_deg: float, mirror: bool = False) -> NDArray[np.float64]:

@@ -59,11 +59,23 @@ GROUPS: dict[str, dict[str, str]] = {
         "allsky status": "calibrant.allsky.verbs.status:status",
         "allsky simulate": "calibrant.allsky.verbs.simulate:simulate",
     },
+    "Acquisition": {
+        "acquire check": "calibrant.acquire.verbs.check:check",
+        "acquire plan": "calibrant.acquire.verbs.plan:plan",
+        "acquire run": "calibrant.acquire.verbs.run:run",
+        "acquire resume": "calibrant.acquire.verbs.resume:resume",
+        "acquire status": "calibrant.acquire.verbs.status:status",
+        "acquire stop": "calibrant.acquire.verbs.stop:stop",
+        "acquire abort": "calibrant.acquire.verbs.abort:abort",
+        "acquire schedule": "calibrant.acquire.verbs.schedule:schedule",
+        "acquire report": "calibrant.jobs.acquire_report:report",
+    },
 }
 
 SUITES: dict[str, str] = {
     "station": "Calibrate a VLBI station from Field System logs: onoff, edit, fit, update, antab, report.",
     "station fit": "Fit gain curve and DPFU, Tcal(K), or Trec and opacity.",
+    "acquire": "Take calibration frames with real devices, safely: check, plan, run, resume, schedule, report.",
     "allsky": "Calibrate a small all-sky array (TART) on point sources: collect, calibrate, image, upload.",
 }
 """Words that stand before verbs, and what their verbs are for."""

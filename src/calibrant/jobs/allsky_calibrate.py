@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from calibrant.allsky.verbs.calibrate import CalibrateResult, refuse_existing, solve
+from calibrant.allsky.files import check_output
+from calibrant.allsky.verbs.calibrate import CalibrateResult, solve
 from calibrant.params import Overwrite, Param, command_line
 
 
@@ -48,7 +49,7 @@ def calibrate(
     Raises DataError, FormatError or ParameterError where the file or a source cannot be used.
     """
     values = dict(locals())  # the call as it was made: for the solution, and for the report to repeat
-    refuse_existing(report, overwrite)
+    check_output(report, overwrite)
     del values["report"]
     result = solve(**values)
     if not report:

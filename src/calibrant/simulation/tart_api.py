@@ -6,16 +6,21 @@
 `content` is a calibration file (info, ant_pos, gains, data): its snapshots are what the telescope measures, one after
 the other. Both generations of the API: "flask" (old) and "fastapi" (new), with their own ways of saying no. The
 catalogue service is there too, as `URL/catalog`. Faults on request: see `Fault`.
+
+For people without a telescope, until Ctrl-C: `python -m calibrant.simulation.tart_api calib.json [--generation flask]`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import copy
 import json
 import math
+import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,7 +30,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
-from calibrant.errors import ParameterError
+from calibrant.errors import CalibrantError, ParameterError
 
 GENERATIONS = ("fastapi", "flask")
 MODES = ("off", "diag", "raw", "vis", "vis_save", "cal", "rt_syn_img")
@@ -403,3 +408,51 @@ def serve(telescope: FakeTelescope, port: int = 0) -> Iterator[str]:
         stop()
         thread.join(START_PATIENCE_S)
         listening.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve the simulated telescope of a calibration file until Ctrl-C; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m calibrant.simulation.tart_api",
+        description="Serve a simulated telescope on 127.0.0.1: its snapshots are those of a calibration file.",
+        epilog="Its password is what CALIBRANT_TART_PASSWORD holds, or else the word: password.",
+    )
+    parser.add_argument("file", help="a file of `calibrant allsky simulate` or `collect`")
+    parser.add_argument("--port", type=int, default=0, help="0 (default): a free one")
+    parser.add_argument("--generation", choices=GENERATIONS, default="fastapi", help="of the API (default: fastapi)")
+    given = parser.parse_args(arguments)
+    try:
+        telescope = FakeTelescope(
+            _content(given.file), given.generation, os.environ.get("CALIBRANT_TART_PASSWORD") or "password"
+        )
+        with serve(telescope, given.port) as url:
+            sys.stdout.write(_how_to_use(url))
+            sys.stdout.flush()
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0
+    except (CalibrantError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _content(path: str) -> dict[str, Any]:
+    """A calibration file as it is; FormatError where it is none."""
+    from calibrant.allsky.snapshots import from_json, load_json
+
+    content: dict[str, Any] = load_json(path, "the file of `calibrant allsky collect`")
+    from_json(content, path, assume_utc=True)
+    return content
+
+
+def _how_to_use(url: str) -> str:
+    return (
+        f"Simulated telescope: {url}   (Ctrl-C ends it)\n"
+        f"  calibrant allsky collect --api {url} --catalog {url}/catalog --n 3 --interval 1s -o collected.json\n"
+        f"  calibrant allsky status --api {url}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -96,6 +96,8 @@ def _pointing(line: int, time: float, fields: list[str], now: _Pointing) -> Fivp
         fwhm_deg=sum(widths) / len(widths) if widths else NAN,
         tsys_k=now.tsys_k,
         sefd_jy=now.sefd_jy,
+        axes=now.axes or "azel",
+        lat_deg=values[1],
     )
 
 

@@ -78,14 +78,14 @@ def load(
     from calibrant.station.fslog import read_log
     from calibrant.station.points import build_points
 
-    found = sorted((read_log(path) for path in distinct(logs)), key=lambda log: log.start)
+    found, twice = _each_once(sorted((read_log(path) for path in distinct(logs)), key=lambda log: log.start))
     receivers = read_receivers(rxg)
     table = read_flux_table(flux)
     points, unusable = build_points(
         found, receivers, table, errors=cast("Errors", errors), opacity=opacity, gain_tcal_k=gain_tcal_k
     )
     number_scans(points, found)
-    skipped = [line for log in found for line in log.skipped] + unusable
+    skipped = twice + [line for log in found for line in log.skipped] + unusable
     sessions = [] if session == "none" else _sessions([log.path for log in found], session)
     loaded = Loaded(points, found, receivers, table, sessions, skipped, opacity or Opacity())
     loaded.replay()
@@ -94,6 +94,22 @@ def load(
     if gain_at is not None:
         loaded.points = loaded.points.derived(receivers, opacity, gain_at=gain_at)
     return loaded
+
+
+def _each_once(logs: Sequence[FsLog]) -> tuple[list[FsLog], list[Skipped]]:
+    """The logs without copies of others among them (under another name, or packed), and those."""
+    from calibrant.station.records import Skipped
+
+    first: dict[tuple[object, ...], FsLog] = {}
+    copies = []
+    for log in logs:
+        content = (log.start, log.end, log.lines, *((scan.line, scan.time) for scan in log.scans))
+        if log.scans and content in first:
+            why = f"a copy of {first[content].path}: its scans count once"
+            copies.append(Skipped(log.path, 1, os.path.basename(log.path), why))
+        else:
+            first.setdefault((*content, log.path) if content in first else content, log)
+    return list(first.values()), copies
 
 
 def number_scans(points: Points, logs: Sequence[FsLog]) -> None:

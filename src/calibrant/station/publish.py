@@ -57,7 +57,7 @@ def plan_update(path: str | os.PathLike[str], changes: Changes, today: date | No
     old_text = decode(data, name)
     old = parse(old_text, name)
     _refuse_errors(old_text, name)
-    values = _keywords(changes)
+    values = changes.keywords()
     new_text = update_text(old_text, **values)
     words: list[str] = []
     result = old
@@ -94,16 +94,6 @@ def unified_diff(old: str, new: str, name: str) -> str:
     shown = os.path.basename(name)
     diff = "\n".join(difflib.unified_diff(before, after, f"a/{shown}", f"b/{shown}", n=2, lineterm=""))
     return diff or ("(only the line ends differ)" if old != new else "")
-
-
-def _keywords(changes: Changes) -> dict[str, Any]:
-    return {
-        "dpfu": changes.dpfu or None,
-        "curve": changes.curve,
-        "tcal": changes.tcal or None,
-        "scale_tcal": changes.scale_tcal or None,
-        "trec": changes.trec or None,
-    }
 
 
 def _comment(words: list[str], methods: tuple[str, ...], today: date) -> list[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from calibrant.station.points import Points
 
 Floats = NDArray[np.float64]
+SPEED_OF_LIGHT, BOLTZMANN, JANSKY = 299792458.0, 1.380649e-23, 1e-26
+"""m/s, J/K, W/m^2/Hz"""
 OTHER_WORDS = {"gc": "compression", "el": "elevation", "az": "azimuth", "freq": "frequency", "tau": "opacity"}
 """What people also say; gc is the older GNPLT's word."""
 
@@ -130,6 +132,13 @@ def _product(points: Points) -> Floats:
     return np.asarray(points["dpfu"] * points["curve_gain"], dtype=np.float64)
 
 
+def _g_over_t(points: Points) -> Floats:
+    """10 log10(8 pi k / (lambda^2 SEFD)): needs no noise diode (the Field System's govert)."""
+    wavelength_m = SPEED_OF_LIGHT / (1e6 * points["freq_mhz"])
+    sefd = np.where(points["sefd_jy"] > 0, points["sefd_jy"], np.nan) * JANSKY
+    return np.asarray(10 * np.log10(8 * np.pi * BOLTZMANN / (wavelength_m**2 * sefd)), dtype=np.float64)
+
+
 def _error_percent(points: Points) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(100 * points["sefd_jy_err"] / np.abs(points["sefd_jy"]), dtype=np.float64)
@@ -163,6 +172,7 @@ QUANTITIES = Quantities(
         ),
         _has_error("tcal_ratio", "Tcal ratio with the log's values", "", "", "measured", "tcal_ratio"),
         _has_error("tcal_k_log", "Tcal(K) with the log's gain", "K", "", "measured", "tcal_k_fs"),
+        Quantity("g_over_t", "G/T", "dB/K", "", "measured", compute=_g_over_t),
         Quantity("sefd_error", "Error of the SEFD", "%", "", "measured", compute=_error_percent),
         _plain("tcal_assumed", "Assumed Tcal(K)", "K", "Assumed TCal(K)", "assumed", "tcal_assumed_k"),
         _plain("flux", "Assumed source flux", "Jy", "Assumed Source Flux", "assumed", "flux_assumed_jy"),

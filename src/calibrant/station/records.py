@@ -126,7 +126,8 @@ class OnOffScan:
 
 @dataclass(frozen=True, slots=True)
 class Fivpt:
-    """A pointing: offsets found, their errors (degrees), and whether the fits were good."""
+    """A pointing: offsets at which the source was found, those already set included, their errors (degrees), and
+    whether the fits were good. The Field System sets the offsets of good fits (see ORIG of the next ONOFF)."""
 
     line: int
     time: float
@@ -145,6 +146,10 @@ class Fivpt:
     """Measured: the mean of the good fits, on the sky."""
     tsys_k: float = NAN
     sefd_jy: float = NAN
+    axes: str = "azel"
+    """What (lon, lat) are: azel, hadc, xyns or xyew."""
+    lat_deg: float = NAN
+    """Position along the second axis, with which offsets along the first one shrink on the sky."""
 
 
 @dataclass(frozen=True, slots=True)

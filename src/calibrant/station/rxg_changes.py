@@ -42,6 +42,10 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.dpfu or self.curve or self.tcal or self.scale_tcal or self.trec)
 
+    def keywords(self) -> dict[str, Any]:
+        """What `rxg_edit.update_text` takes."""
+        return {name: getattr(self, name) or None for name in KINDS}
+
     def with_(self, other: Changes) -> Changes:
         """Both together; ParameterError where they name the same value."""
         for name in ("dpfu", "tcal", "scale_tcal", "trec"):

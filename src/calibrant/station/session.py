@@ -224,6 +224,11 @@ def affected(action: Action, points: Points) -> tuple[np.ndarray, str]:
     return chosen & found, action.reason or reason
 
 
+def only(here: Points, there: Points) -> list[tuple[str, int]]:
+    """(reason, number of points) that are deleted here and not there; both are the points of the same logs."""
+    return counts(here.where(here["deleted"] & ~there["deleted"]))
+
+
 def counts(points: Points) -> list[tuple[str, int]]:
     """(reason, number of points deleted for it), the most frequent first."""
     reasons, numbers = np.unique(points["reason"][points["deleted"]].astype(str), return_counts=True)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from calibrant.station.points import Points
-    from calibrant.station.records import FsLog
+    from calibrant.station.records import Fivpt, FsLog
 
 Floats = NDArray[np.float64]
 POINTING_LASTS_S = 3600.0
+ORIGIN = {"xy": 1, "az": 3, "ha": 5}
+"""Where the offsets of each kind of axes begin in an ORIG row."""
 
 
 def add_surroundings(points: Points, logs: Sequence[FsLog], columns: Iterable[str]) -> None:
@@ -32,16 +34,29 @@ def add_surroundings(points: Points, logs: Sequence[FsLog], columns: Iterable[st
 
 
 def _pointing(points: Points, log: FsLog) -> Floats:
-    """Offset that the last FIVPT on the same source found, in beams; a fit that failed counts as a whole beam."""
+    """By how much the antenna was off the place where the last FIVPT found the source, in beams.
+
+    FIVPT sets the offsets that it finds, and ONOFF's ORIG row says which were set. A fit that failed counts as a whole
+    beam; nan without a FIVPT on the same source in the hour before, or without ORIG.
+    """
     result = np.full(len(points), np.nan)
     for fivpt in sorted(log.fivpts, key=lambda one: one.time):
         after = points["time"] - fivpt.time
         hit = (points["source"] == fivpt.source.lower()) & (after >= 0) & (after < POINTING_LASTS_S)
         beam = np.where(np.isfinite(points["apr_fwhm_deg"]), points["apr_fwhm_deg"], fivpt.fwhm_deg)
-        offset = float(np.hypot(fivpt.lat_offset_deg, fivpt.lon_offset_deg))
+        off = np.array([_off(fivpt, log.scans[number - 1].origin) for number in points["scan_number"][hit]])
         good = fivpt.lat_good and fivpt.lon_good
-        result[hit] = offset / beam[hit] if good else 1.0
+        result[hit] = off / beam[hit] if good else 1.0
     return result
+
+
+def _off(fivpt: Fivpt, origin: tuple[float, ...]) -> float:
+    """Degrees on the sky between the offsets of a pointing and those set (ORIG: second, then a pair for each axes)."""
+    first = ORIGIN.get(fivpt.axes[:2], 0)
+    if not first or len(origin) < first + 2:
+        return float("nan")
+    lon = fivpt.lon_offset_deg - origin[first] * np.cos(np.radians(fivpt.lat_deg))
+    return float(np.hypot(lon, fivpt.lat_offset_deg - origin[first + 1]))
 
 
 def _apart(points: Points, log: FsLog, name: str) -> Floats:

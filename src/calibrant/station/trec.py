@@ -2,8 +2,9 @@
 
 Model: Tsys - Tspill = Trec_pol + Tatm (1 - exp(-tau0(t) airmass))
 
-By default one Trec per polarisation with an opacity tau0 per time segment, fitted together: the segments with a large
-range of airmass fix Trec for the others. As in GNPLT (`gnplt_trec`), or `per_segment`: each segment has its own Trec.
+By default one Trec per polarisation with an opacity tau0 that is linear between the mean times of the segments
+(constant before the first and after the last), fitted together: the segments with a large range of airmass fix Trec for
+the others. As in GNPLT (`gnplt_trec`), or `per_segment`: each segment has its own Trec.
 Errors: `robust`, the scatter between scans in units of the airmass (the opacity changes from scan to scan).
 Source of the model and of GNPLT's recipe: the Field System reference.
 """
@@ -155,14 +156,14 @@ def _joint(data: TrecData, segment: NDArray[np.intp], tatm: Array, fit_tatm: boo
     units, unit = _units(data)
     nseg, nunit = int(segment.max()) + 1, len(units)
     onehot_unit = (unit[:, None] == np.arange(nunit)).astype(float)
-    onehot_seg = (segment[:, None] == np.arange(nseg)).astype(float)
+    hats = _hats(data.time, segment)
     relative = tatm / tatm.mean()
 
     def model(p: Array) -> tuple[Array, Array]:
-        tau = np.clip(p[nunit + segment] * data.airmass, -3.0, 30.0)
+        tau = np.clip(hats @ p[nunit : nunit + nseg] * data.airmass, -3.0, 30.0)
         level = p[-1] * relative if fit_tatm else tatm
         sky, gone = -np.expm1(-tau), np.exp(-tau)
-        derivative = [onehot_unit, onehot_seg * (level * data.airmass * gone)[:, None]]
+        derivative = [onehot_unit, hats * (level * data.airmass * gone)[:, None]]
         if fit_tatm:
             derivative.append((relative * sky)[:, None])
         return p[unit] + level * sky, np.hstack(derivative)
@@ -175,7 +176,8 @@ def _joint(data: TrecData, segment: NDArray[np.intp], tatm: Array, fit_tatm: boo
         loss=loss, limit=limit,
     )  # fmt: skip
     lost = [s for s in range(nseg) if not (fit.used & (segment == s)).any()]
-    _refuse(data, fit, len(lost) + sum(not (fit.used & (unit == u)).any() for u in range(nunit)), fit_tatm)
+    unknown = int((~(hats[fit.used] > 0).any(axis=0)).sum())
+    _refuse(data, fit, unknown + sum(not (fit.used & (unit == u)).any() for u in range(nunit)), fit_tatm)
     trec, errors, scatter, maps = {}, {}, {}, []
     for pol in data.pols:
         own = np.array([u for u, (p, _) in enumerate(units) if p == pol and (fit.used & (unit == u)).any()], np.intp)
@@ -186,26 +188,37 @@ def _joint(data: TrecData, segment: NDArray[np.intp], tatm: Array, fit_tatm: boo
         row = np.zeros(len(fit.parameters))
         row[own] = mean.weights
         maps.append(row)
+    # A segment's tau0 is that at the mean time of its points.
     jacobian = np.vstack([*maps, np.eye(len(fit.parameters))[nunit:]])
+    for s in set(range(nseg)) - set(lost):
+        jacobian[len(maps) + s, nunit : nunit + nseg] = hats[fit.used & (segment == s)].mean(axis=0)
     covariance = jacobian @ fit.covariance @ jacobian.T
+    tau0, tau0_errors = jacobian @ fit.parameters, np.sqrt(np.diag(covariance))
     for i, pol in enumerate(data.pols):
         covariance[i, i] = errors[pol] ** 2
     names = (*(f"trec_{p}" for p in data.pols), *(f"tau0_{s}" for s in range(nseg)), *(["tatm"] if fit_tatm else []))
     segments = tuple(
         _segment(data, segment == s, math.nan, math.nan, note="all its points were left out as outliers")
         if s in lost
-        else _segment(data, segment == s, float(fit.parameters[nunit + s]), float(fit.errors[nunit + s]))
+        else _segment(data, segment == s, float(tau0[len(maps) + s]), float(tau0_errors[len(maps) + s]))
         for s in range(nseg)
     )
     result = TrecFit(
         trec, errors, segments, float(fit.parameters[-1]) if fit_tatm else float(tatm.mean()),
         float(fit.errors[-1]) if fit_tatm else 0.0, names, covariance, fit.chi2, fit.dof, fit.scale, fit.common,
         scatter, fit.residuals, fit.used, 0, tuple(_warnings(data, trec, errors, segments, fit)),
-        f"one Trec per polarisation, tau0 in {nseg} segment(s), "
+        f"one Trec per polarisation, {'one tau0' if nseg == 1 else f'tau0 linear between {nseg} times'}, "
         f"{'weighted' if data.error is not None else 'unweighted'} robust least squares",
     )  # fmt: skip
     _judge(result, data)
     return result
+
+
+def _hats(time: Array, segment: NDArray[np.intp]) -> Array:
+    """(n, segments): weights of the segments' opacities at the time of each point, linear between their mean times."""
+    count = int(segment.max()) + 1
+    middle = np.bincount(segment, time, count) / np.bincount(segment, minlength=count)
+    return np.stack([np.interp(time, middle, one) for one in np.eye(count)], axis=1)
 
 
 def _units(data: TrecData) -> tuple[list[tuple[str, str]], NDArray[np.intp]]:

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from calibrant.plots.plot import Drawing, Plot
 
 M = TypeVar("M")
-TONES = {"good": "good", "check": "check", "do not trust": "bad", "do not upload": "bad"}
+TONES = {
+    "good": "good", "complete": "good", "check": "check", "do not trust": "bad", "do not upload": "bad", "unsafe": "bad",
+}  # fmt: skip
 """Verdict -> class in the style sheet."""
 
 

@@ -137,8 +137,9 @@ class IndiWheel(IndiDevice):
 
     async def move(self, to: str) -> None:
         slot = _place(self.name, self.places, to)
+        if await self.position() == to:
+            return
         client = await self.link.ready(self.device)
-        await client.defined(self.device, "FILTER_SLOT")
         try:
             with client.watch(self.device, "FILTER_SLOT") as watch:
                 await client.send(self.device, "FILTER_SLOT", {"FILTER_SLOT_VALUE": slot})

@@ -33,6 +33,8 @@ from calibrant.acquire.simsky import TEMPERATURES, Camera, Illumination, burning
 if TYPE_CHECKING:
     from calibrant.acquire.inventory import Inventory, LampEntry
 
+SKY, SKY_S = "twilight", 20.0
+"""What flats of the twilight sky look at, and their light as seconds of a warm lamp."""
 SHAPE = (64, 96)
 """Rows and columns of an image, where neither the option nor an inventory of this driver says otherwise: quick."""
 LEAK = 0.02
@@ -325,6 +327,9 @@ class SimDetector(SimDevice):
             return []
         stays = self._mask.stays(exposure.begin, exposure.end) if self._mask is not None else []
         lamps = []
+        if exposure.spec.object == SKY:
+            # The exposure times of such flats follow the sky's fading: all get the same light.
+            lamps.append(Illumination(SKY, "flat", SKY_S, {place: SKY_S for place, _, _ in stays}))
         for light in self._lights:
             places: dict[str, float] = {}
             for place, begin, end in stays:

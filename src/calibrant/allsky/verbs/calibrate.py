@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibrant.errors import ExistsError
-
 if TYPE_CHECKING:
     from calibrant.allsky.calibration import Calibration
     from calibrant.allsky.snapshots import CalibrationData
@@ -144,11 +142,12 @@ def solve(
     Raises DataError, FormatError or ParameterError where the file or a source cannot be used.
     """
     from calibrant.allsky import calibration, gainsfile
+    from calibrant.allsky.files import check_output, write_json
     from calibrant.allsky.sky import parse_source, whole_sources
     from calibrant.allsky.sun import check_catalogue_time
     from calibrant.allsky.verdict import judge
 
-    refuse_existing(output, overwrite)
+    check_output(output, overwrite)
     given = [parse_source(text, number) for number, text in enumerate(whole_sources(list(source)), 1)]
     data = read_data(file, catalogue, assume_utc)
     check_catalogue_time(data)
@@ -165,16 +164,8 @@ def solve(
     )
     judged = judge(result)
     if output:
-        gainsfile.write_json(output, gainsfile.gains_json(result, judged), overwrite)
+        write_json(output, gainsfile.gains_json(result, judged), overwrite)
     return CalibrateResult(result, judged, output, remarks=tuple(_remarks(method, api, starts)))
-
-
-def refuse_existing(path: str, overwrite: bool) -> None:
-    """ExistsError where an output exists and must not be replaced."""
-    import os
-
-    if path and os.path.exists(path) and not overwrite:
-        raise ExistsError(f"{path} exists; give another name or --overwrite")
 
 
 def read_data(file: str, catalogue: str = "", assume_utc: bool = False) -> CalibrationData:

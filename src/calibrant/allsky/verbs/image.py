@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from calibrant.errors import DataError, ExistsError, ParameterError
+from calibrant.allsky.files import check_output, write_bytes
+from calibrant.errors import DataError, ParameterError
 from calibrant.params import Overwrite, Param
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def image(
 
         write_fits(output, images, data, one, new.verdict if new is not None else "", overwrite)
     else:
-        _write_picture(output, ending, images, seen, data, one)
+        write_bytes(output, _picture(ending, images, seen, data, one), overwrite)
     return ImageResult(output, tuple(images), tuple(seen), tuple(remarks))
 
 
@@ -122,8 +123,7 @@ def _ending(output: str, overwrite: bool) -> str:
     ending = os.path.splitext(output)[1].lower()
     if ending not in (*PICTURES, *FITS):
         raise ParameterError(f"output={output!r}: expected a name that ends in {', '.join((*PICTURES, FITS[0]))}")
-    if os.path.exists(output) and not overwrite:
-        raise ExistsError(f"{output} exists; give another name or --overwrite")
+    check_output(output, overwrite)
     return ending
 
 
@@ -175,15 +175,14 @@ def _positions(data: CalibrationData, new: Gains, remarks: list[str]) -> Any:
     return new.positions
 
 
-def _write_picture(
-    path: str, ending: str, images: Sequence[SkyImage], seen: Sequence[SeenSource], data: CalibrationData,
-    snapshot: Snapshot,
-) -> None:  # fmt: skip
+def _picture(
+    ending: str, images: Sequence[SkyImage], seen: Sequence[SeenSource], data: CalibrationData, snapshot: Snapshot
+) -> bytes:
     from calibrant.allsky.figures import TITLES, moment, sky_panel
     from calibrant.plots.allsky.material import Mark
-    from calibrant.plots.allsky.sky import save_skies
+    from calibrant.plots.allsky.sky import skies_file
 
     marks = [Mark(s.source.name, s.source.az_deg, s.source.el_deg, s.found, s.source.given) for s in seen]
     panels = [sky_panel(one, TITLES[one.gains], marks) for one in images]
     title = " · ".join(filter(None, (data.name, moment(snapshot.time))))
-    save_skies(path, ending, panels, title)
+    return skies_file(ending, panels, title)

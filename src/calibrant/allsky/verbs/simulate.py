@@ -62,8 +62,8 @@ def simulate(
 
     Raises ParameterError for arrays or skies that cannot be, ExistsError where a file is in the way.
     """
-    from calibrant.allsky import gainsfile
     from calibrant.allsky import simulate as library
+    from calibrant.allsky.files import check_output, write_json
     from calibrant.allsky.sky import parse_source, whole_sources
 
     given = tuple(parse_source(text, number) for number, text in enumerate(whole_sources(source), 1))
@@ -82,8 +82,8 @@ def simulate(
         seed=seed,
     )
     beside = file.removesuffix(".json") + ".truth.json"
-    gainsfile.write_json(file, library.to_json(truth), overwrite)
-    gainsfile.write_json(beside, library.truth_json(truth), overwrite)
+    write_json(file, library.to_json(truth), overwrite)
+    write_json(beside, library.truth_json(truth), overwrite)
     emitting = int(sum((fluxes > 0).sum() for fluxes in truth.fluxes) / snapshots)
     call = " ".join([f"calibrant allsky calibrate {file}", *(f"--source {text}" for text in whole_sources(source))])
     return SimulateResult(file, beside, antennas, snapshots, len(truth.sources[0]), emitting, f"{call} -o gains.json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -170,23 +169,16 @@ def smooth_png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def save_skies(path: str, ending: str, panels: Sequence[SkyPanel], title: str) -> None:
-    """Write skies side by side as .png, .svg or .pdf, through a temporary name; an existing file is replaced."""
-    temporary = os.path.join(os.path.dirname(os.path.abspath(path)), f".{os.path.basename(path)}.tmp-{os.getpid()}")
-    try:
-        with look(), open(temporary, "wb") as file:
-            figure = draw_skies(panels, title)
-            if ending == ".png":
-                file.write(smooth_png(figure))
-            else:
-                # no date: the same data give the same file
-                figure.savefig(file, format=ending[1:], metadata={UNDATED[ending]: None})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+def skies_file(ending: str, panels: Sequence[SkyPanel], title: str) -> bytes:
+    """Skies side by side as the content of a .png, .svg or .pdf file."""
+    with look():
+        figure = draw_skies(panels, title)
+        if ending == ".png":
+            return smooth_png(figure)
+        out = io.BytesIO()
+        # no date: the same data give the same file
+        figure.savefig(out, format=ending[1:], metadata={UNDATED[ending]: None})
+        return out.getvalue()
 
 
 PLOT = Plot("sky", "sky", "The sky before and after", "there is no snapshot to image.", make)

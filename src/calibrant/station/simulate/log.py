@@ -51,6 +51,7 @@ class Writer:
         self._reason = {spoil.scan: spoil.kind for spoil in self.truth.spoils if spoil.kind in ("abort", "partial")}
         self._rng = np.random.default_rng([options.seed, 3])
         self._noise = np.random.default_rng([options.seed, 2])
+        self._set = (0.0, 0.0)  # offsets in azimuth and elevation that the last good pointing left
 
     def blocks(self) -> Iterator[str]:
         """The text of the log, a piece for each slot; complete lines."""
@@ -112,7 +113,8 @@ class Writer:
             name = truth.detectors[k].name
             text = f"?ERROR nf   -7 WARNING: Source structure correction greater than 20% for detector {name}."
             lines.append((start, text))
-        lines.append((start + 0.2, f"#onoff#ORIG {start % 86400.0:7.1f}" + 6 * f" {0.0:9.5f}"))
+        offsets = "".join(f" {offset:9.5f}" for offset in (0.0, 0.0, *self._set, 0.0, 0.0))
+        lines.append((start + 0.2, f"#onoff#ORIG {start % 86400.0:7.1f}{offsets}"))
         kept = len(measured.steps) if reason != "abort" else 1 + scan % (len(measured.steps) - 1)
         for step, taken in enumerate(measured.steps[:kept]):
             time = start + taken.seconds
@@ -147,6 +149,7 @@ class Writer:
         good = 0 if self._failed(scan) else 1
         lon, lat = (0.05 * fwhm * self._rng.standard_normal(2)).tolist()
         az, el = float(truth.azimuth[scan]), float(truth.elevation[scan])
+        self._set = (lon / math.cos(math.radians(el)), lat) if good else self._set
         ra, dec = SOURCES[source]
         texts = [
             f"source {source:<10} {ra} {dec.rstrip('.')} 2000.0 {stamp(time)[:-3]} ",

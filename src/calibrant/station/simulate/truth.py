@@ -290,7 +290,10 @@ def _spoils(options: Options, scans: int, found: tuple[Detector, ...]) -> list[S
         names: tuple[str, ...] = ()
         if kind in ("rfi", "overflow"):
             size = int(rng.integers(1, 3)) if kind == "rfi" else 1
-            names = tuple(sorted(rng.choice(converters, min(size, len(converters)), replace=False).tolist()))
+            drawn = set(rng.choice(converters, min(size, len(converters)), replace=False).tolist())
+            # Interference comes back to its frequency.
+            haunted = {converters[options.seed % len(converters)]} if kind == "rfi" else set()
+            names = tuple(sorted(drawn | haunted))
         spoils.append(Spoil(scan, kind, names))
     return spoils
 

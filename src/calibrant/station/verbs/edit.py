@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from calibrant.errors import ParameterError
@@ -27,6 +27,9 @@ class LogEdits:
     reasons: list[tuple[str, int]]
     actions: list[tuple[str, bool]]
     """In words, and whether the action is in force."""
+    only_here: list[tuple[str, int]] = field(default_factory=list)
+    """Reasons and points that the other session (`compare`) does not delete; `only_there` the other way round."""
+    only_there: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class EditResult:
     logs: list[LogEdits]
     skipped: int
     dry_run: bool
+    compare: str = ""
 
     def summary(self) -> str:
         lines = ["Dry run: nothing was written."] if self.dry_run else []
@@ -48,9 +52,19 @@ class EditResult:
                     lines.append(f"    {text}{'' if in_force else '  (undone)'}")
             else:
                 lines.append("  no edits yet")
+            lines += self._compared(log)
         if self.skipped:
             lines.append(f"{self.skipped} line(s) or scan(s) gave no point: calibrant station onoff lists them.")
         return "\n".join(lines)
+
+    def _compared(self, log: LogEdits) -> list[str]:
+        if not self.compare:
+            return []
+        lines = []
+        for where, found in (("here", log.only_here), (f"in {self.compare}", log.only_there)):
+            lines.append(f"  deleted only {where}: {sum(count for _, count in found)} points")
+            lines += [f"    {count:6d}  {reason}" for reason, count in found]
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -64,6 +78,8 @@ class EditResult:
                     "deleted": log.deleted,
                     "changed": log.changed,
                     "reasons": dict(log.reasons),
+                    "only_here": dict(log.only_here),
+                    "only_there": dict(log.only_there),
                     "actions": [{"text": text, "in_force": in_force} for text, in_force in log.actions],
                 }
                 for log in self.logs
@@ -94,6 +110,9 @@ def edit(
     elevation: options.Elevation = "",
     where: options.Where = "",
     session: options.Session = "",
+    compare: Annotated[
+        str, Param("Directory of other sessions of these logs: count what only one of the two deletes. Empty: no.")
+    ] = "",
     dry_run: DryRun = False,
 ) -> EditResult:
     """Delete points of ONOFF logs by rule or by hand, bring them back, undo and redo: each edit with its reason.
@@ -106,6 +125,7 @@ def edit(
 
     Example:
         calibrant station edit r1730ny.log --delete --source 3c84 --time 16:10~16:20 --reason "rain"
+        calibrant station edit r1730ny.log --compare sessions_of_anna
 
     Raises ParameterError where the call asks for two things at once or deletes without a reason.
     """
@@ -132,7 +152,10 @@ def edit(
         for actions in loaded.sessions:
             actions.save()
     found = [_summary(loaded, index, changed[index]) for index in range(len(loaded.logs))]
-    return EditResult(found, len(loaded.skipped), dry_run)
+    if compare:
+        other = load(logs, rxg=rxg, flux=flux, session=compare)
+        found = [_compared(one, loaded, other, index) for index, one in enumerate(found)]
+    return EditResult(found, len(loaded.skipped), dry_run, compare)
 
 
 def _check(rules: str, delete: bool, undelete: bool, undo: bool, redo: bool, reason: str, session: str) -> None:
@@ -156,6 +179,14 @@ def _act(actions: Session, rules: str, delete: bool, undelete: bool, reason: str
         if not selection:
             raise ParameterError("select the points to delete or bring back: --source, --scan, --where, ...")
         actions.edit("delete" if delete else "undelete", select=selection, reason=reason)
+
+
+def _compared(log: LogEdits, here: Loaded, there: Loaded, index: int) -> LogEdits:
+    from calibrant.station.session import only
+
+    mine = here.points["log"] == index
+    pair = here.points.where(mine), there.points.where(mine)
+    return replace(log, only_here=only(*pair), only_there=only(*pair[::-1]))
 
 
 def _deleted(loaded: Loaded, index: int) -> int:

@@ -14,6 +14,7 @@ from calibrant.params import Param
 
 if TYPE_CHECKING:
     from calibrant.station.fitdata import Usable
+    from calibrant.station.predict import Prediction
 
 LossName = Annotated[
     str,
@@ -83,6 +84,14 @@ def quality(reduced_chi2: float, dof: int, rms: float, scatter: float, rejected:
     shared = f", {100 * scatter:.1f} % between scans" if scatter > 0 else ""
     left = f", {rejected} outliers left out" if rejected else ""
     return f"  {chi2}residuals {100 * rms:.2f} % rms{shared}{left}"
+
+
+def predicted(found: Sequence[Prediction]) -> list[str]:
+    """What the new values will do, before they are used."""
+    lines = ["Predicted Tcal ratio of these points, and what antabs will hold:"] if found else []
+    for one in found:
+        lines += textwrap.wrap(one.describe(), 98, initial_indent="  ", subsequent_indent="    ")
+    return lines
 
 
 def notes(warnings: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from calibrant.station.verbs import fit_common, options
 if TYPE_CHECKING:
     from calibrant.station.dpfu import Advice, LevelFit
     from calibrant.station.gaincurve import GainData, GainFit
+    from calibrant.station.predict import Prediction
     from calibrant.station.rxg import Rxg
 
 
@@ -30,6 +31,8 @@ class FitGainResult:
     old_dpfu: dict[str, float]
     warnings: tuple[str, ...]
     rxg_changes: tuple[dict[str, Any], ...]
+    predicted: tuple[Prediction, ...] = ()
+    """What the changes do to these points."""
 
     def summary(self) -> str:
         lines = [*self.common.head(), *textwrap.wrap(self.method, 98, subsequent_indent="  ")]
@@ -38,7 +41,8 @@ class FitGainResult:
         if self.level is not None:
             lines += _level_lines(self.level, self.mode, self.old_dpfu)
         lines += _advice_lines(self.advice)
-        return "\n".join([*lines, *fit_common.notes(self.warnings), *self.common.foot("gain")])
+        lines += [*fit_common.predicted(self.predicted), *fit_common.notes(self.warnings)]
+        return "\n".join([*lines, *self.common.foot("gain")])
 
     def to_dict(self) -> dict[str, Any]:
         return self.common.to_dict() | {
@@ -49,6 +53,7 @@ class FitGainResult:
             "advice": self.advice.to_dict(),
             "old_dpfu": self.old_dpfu,
             "warnings": list(self.warnings),
+            "predicted": [vars(one) for one in self.predicted],
             "rxg_changes": list(self.rxg_changes),
         }
 
@@ -117,6 +122,7 @@ def fit_gain(
     """
     from calibrant.station.dpfu import advise
     from calibrant.station.fitdata import gain_data
+    from calibrant.station.predict import predict
     from calibrant.station.robust import LOSSES
     from calibrant.station.rxg import Receivers
 
@@ -138,10 +144,11 @@ def fit_gain(
     method += f"; gain with Tcal {gain_tcal:g} K" if gain_tcal else f"; gain scaled to {gain_at}" if gain_at else ""
     old = {str(p): use.rxg.dpfu[p] for p in use.rxg.pols}
     common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
+    changes = tuple(_changes(mode, curve, level))
     return FitGainResult(
         common, mode, method, curve, level,
         advise(gain_data(own, like_gnplt), use.rxg.curve, old, use.points["freq_mhz"]), old,
-        tuple(warnings), tuple(_changes(mode, curve, level)),
+        tuple(warnings), changes, predict(use.points, use.rxg, changes, treated["opacity"]),
     )  # fmt: skip
 
 

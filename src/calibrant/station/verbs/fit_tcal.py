@@ -10,6 +10,7 @@ from calibrant.params import Param
 from calibrant.station.verbs import fit_common, options
 
 if TYPE_CHECKING:
+    from calibrant.station.predict import Prediction
     from calibrant.station.tcal import TcalFit
 
 
@@ -20,6 +21,8 @@ class FitTcalResult:
     common: fit_common.Common
     fit: TcalFit
     rxg_changes: tuple[dict[str, Any], ...]
+    predicted: tuple[Prediction, ...] = ()
+    """What the changes do to these points."""
 
     @property
     def method(self) -> str:
@@ -30,7 +33,7 @@ class FitTcalResult:
         lines = [*self.common.head(), f"Tcal at each frequency: {fit.method}"]
         lines.append("  pol   freq MHz   old K    new K   error  change %  points  left out")
         for v in fit.values:
-            mark = f"  {v.masked}" if v.masked else ""
+            mark = "  not merged" if v.masked else ""
             lines.append(
                 f"  {v.pol:3s} {v.freq_mhz:10.2f} {v.old_k:7.3f} {v.tcal_k:8.3f} {v.error_k:7.3f} "
                 f"{v.change_percent:9.2f} {v.count:7d} {v.rejected:9d}{mark}"
@@ -45,13 +48,15 @@ class FitTcalResult:
             f"{s.lower} {s.lower_freq_mhz:.2f} MHz {s.lower_ratio:.4f} ({s.sigma:+.1f} sigma)"
             for s in fit.sidebands
         ]
-        return "\n".join([*lines, *fit_common.notes(fit.warnings), *self.common.foot("tcal")])
+        lines += [*fit_common.predicted(self.predicted), *fit_common.notes(fit.warnings)]
+        return "\n".join([*lines, *self.common.foot("tcal")])
 
     def to_dict(self) -> dict[str, Any]:
         return self.common.to_dict() | {
             "method": self.method,
             "fit": self.fit.to_dict(),
             "warnings": list(self.fit.warnings),
+            "predicted": [vars(one) for one in self.predicted],
             "rxg_changes": list(self.rxg_changes),
         }
 
@@ -100,6 +105,7 @@ def fit_tcal(
     """
     from calibrant.station import tcal
     from calibrant.station.fitdata import tcal_data
+    from calibrant.station.predict import predict
     from calibrant.station.robust import LOSSES
 
     if tolerance_mhz < 0:
@@ -117,4 +123,4 @@ def fit_tcal(
         {"pol": p, "tcal": [list(row) for row in fit.merged(p)]} for p in pols if fit.merged(p)
     )  # fmt: skip
     common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
-    return FitTcalResult(common, fit, changes)
+    return FitTcalResult(common, fit, changes, predict(use.points, use.rxg, changes, treated["opacity"]))
