@@ -29,7 +29,7 @@ from clu.parsers.click import CluGroup, get_schema, ping, version
 LAMPS = ("Argon", "Neon", "LDLS", "Quartz", "HgNe", "Xenon")
 SPECTROGRAPHS = ("sp1", "sp2")
 TELESCOPES = ("sci", "spec", "skye", "skyw")
-READOUT_S, SWITCH_S, MASK_S, SLEW_S = 55.0, 0.2, 2.0, 20.0
+READOUT_S, SWITCH_S, MASK_S, SLEW_S = 5.0, 0.2, 2.0, 5.0
 BIAS, NOISE, RATE = 1000.0, 3.0, 20.0
 """ADU; ADU a second of a burning lamp."""
 SHAPE = (48, 64)
@@ -231,9 +231,10 @@ class Spectrograph(StandIn):
         number = seqno if seqno is not None else int(number_file.read_text() or 1)
         number_file.write_text(str(number + 1))
         self.states = {"EXPOSING"}
-        begin = time.time()
+        begin, lamps = time.time(), dict(self.hall.on)
         await self.hall.take(seconds)
         self.exposure = {"seconds": seconds, "flavour": flavour, "number": number, "begin": begin, "end": time.time()}
+        self.exposure["lamps"] = lamps
         self.states = {"IDLE", "READOUT_PENDING"}
         command.finish()
 
@@ -268,7 +269,7 @@ class Spectrograph(StandIn):
             image.header.update(header)
             image.header["EXPTIME"], image.header["IMAGETYP"] = exposure["seconds"], exposure["flavour"]
             image.header["EXPOSURE"], image.header["CCD"], image.header["SPEC"] = exposure["number"], camera, self.name
-            for lamp, on in self.hall.on.items():
+            for lamp, on in exposure["lamps"].items():
                 image.header[lamp.upper()] = "ON" if on else "OFF"
             path = folder / f"sdR-s-{camera}-{exposure['number']:08d}.fits.gz"
             part = path.with_name(f".part-{path.name}")

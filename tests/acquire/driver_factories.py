@@ -16,6 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_alpaca import FakeAlpaca
+from fake_tart import PASSWORD, FakeTart
 
 from calibrant.acquire.devices import Observatory
 from calibrant.acquire.drivers import connect
@@ -42,6 +43,8 @@ class Rig:
     """A place so far away that the motion there can be cancelled in time."""
     break_connection: Callable[[], Awaitable[None]] | None = None
     """Kills the server or cuts the line."""
+    lights_are_elsewhere: bool = False
+    """The lights do not hang on the connection that is broken."""
     lost_within_s: float = 10.0
     """Real seconds until a call must have failed then."""
     secrets: tuple[str, ...] = ()
@@ -179,9 +182,35 @@ async def alpaca(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
             await observatory.close()
 
 
+@asynccontextmanager
+async def tart(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """The simulated telescope over HTTP, with a lamp of the simulated observatory as its test source."""
+    world = FakeTart(period_s=0.05)
+    with serve(world) as url:
+        given = load_inventory("tart").model_dump()
+        given["address"] = {"url": url, "catalogue": f"{url}/catalog", "lights": "sim"}
+        given["lamps"] = {"Quartz": {"warmup_s": 0.0, "flavour": "flat"}}
+        observatory = await connect(Inventory.model_validate(given), directory=tmp_path)
+
+        async def break_connection() -> None:
+            world._stop()
+
+        try:
+            yield Rig(
+                observatory,
+                kinds=("dark", "flat", "object"),
+                break_connection=break_connection,
+                lights_are_elsewhere=True,
+                secrets=(PASSWORD,),
+            )
+        finally:
+            await observatory.close()
+
+
 CASES = [
     Case("sim", sim),
     Case("alpaca", alpaca),
+    Case("tart", tart),
     Case("clu", clu, (pytest.mark.server,)),
     Case("indi", indi, (pytest.mark.server,)),
     Case("indi-receiver", indi_receiver, (pytest.mark.server,)),

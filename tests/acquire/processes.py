@@ -68,6 +68,8 @@ def until(what: Any, seconds: float = 20.0) -> bool:
 def exposing(directory: Path, key: str) -> bool:
     """The run has begun to integrate this frame."""
     journal = directory / "journal.jsonl"
-    return journal.exists() and '"kind": "exposure", ' in journal.read_text() and f'"key": "{key}", "begin"' in (
-        journal.read_text()
+    return (
+        journal.exists()
+        and '"kind": "exposure", ' in journal.read_text()
+        and f'"key": "{key}", "begin"' in (journal.read_text())
     )

@@ -298,6 +298,7 @@ class Actors:
             "shape": [48, 64],
             "bytes_per_frame": 6144,
             "bias_level": 1000.0,
+            "readout_s": 5,
             "address": {
                 "actors": ["lvmscp.sp1", "lvmscp.sp2"],
                 "exposure_number": str(self.data / "nextExposureNumber"),

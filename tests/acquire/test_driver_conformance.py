@@ -64,6 +64,11 @@ async def take(rig: Rig, kind: str, seconds: float, name: str = "") -> list[Fram
     return await exposure.read()
 
 
+def quick(rig: Rig) -> tuple[str, float]:
+    """The shortest frame that this detector takes."""
+    return ("bias", 0.0) if "bias" in rig.kinds else (rig.kinds[0], rig.short_s)
+
+
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
@@ -200,7 +205,7 @@ def test_abort_leaves_the_detector_idle_and_ready(on_rig: Try) -> None:
         with pytest.raises(DeviceError):
             await asyncio.wait_for(waiting, 10)
         await detector.abort()
-        assert len(await take(rig, "bias", 0.0)) == len(detector.cameras)
+        assert len(await take(rig, *quick(rig))) == len(detector.cameras)
 
     on_rig(trial)
 
@@ -223,7 +228,7 @@ def test_cancelling_an_exposure_stops_the_hardware_first(on_rig: Try, times: int
             await task
         assert await detector.is_idle()
         await detector.prepare()
-        assert await take(rig, "bias", 0.0)
+        assert await take(rig, *quick(rig))
 
     on_rig(trial)
 
@@ -276,7 +281,8 @@ def test_a_lost_connection_is_noticed_in_bounded_time(on_rig: Try) -> None:
         await rig.break_connection()
         with pytest.raises(DeviceLost):
             await asyncio.wait_for(waiting, rig.lost_within_s)
-        calls = [detector.abort] + [light.read for light in rig.observatory.lights.values()]
+        lights = [] if rig.lights_are_elsewhere else list(rig.observatory.lights.values())
+        calls = [detector.abort, *(light.read for light in lights)]
         for call in calls:
             with pytest.raises(DeviceLost):
                 await asyncio.wait_for(call(), rig.lost_within_s)

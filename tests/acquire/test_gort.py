@@ -23,6 +23,11 @@ from calibrant.errors import DeviceError, FormatError, ParameterError
 SPEED = 2000.0
 
 
+@pytest.fixture(autouse=True)
+def _locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CALIBRANT_STATE", str(tmp_path / "state"))
+
+
 def on(tmp_path: Path, trial: Callable[[Gort], Coroutine[Any, Any, None]], **options: Any) -> None:
     """Try it on LVM, simulated."""
 

@@ -22,7 +22,8 @@ from .processes import exposing, lit, start, until
 
 def children(pid: int) -> list[int]:
     """Also those that another thread than the first one started."""
-    return [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
 
 
 def test_sigkill(tmp_path: Path) -> None:
@@ -110,7 +111,8 @@ def test_it_is_started_anew_when_it_dies(tmp_path: Path) -> None:
 
 def test_it_starts_quickly() -> None:
     """Only the standard library before it is needed."""
-    code = "import sys, calibrant.acquire.guard; print(*(m for m in ('numpy', 'pydantic', 'astropy') if m in sys.modules))"
+    slow = ("numpy", "pydantic", "astropy", "asyncio")
+    code = f"import sys, calibrant.acquire.guard; print(*(m for m in {slow} if m in sys.modules))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == ""
 
@@ -144,11 +146,13 @@ def test_the_lock_is_held_until_the_guard_has_done_its_work(tmp_path: Path) -> N
     assert third.returncode == 1 and f"process {run.pid}" in errors and "is in use by" in errors
     guard = children(run.pid)[0]
     os.kill(guard, signal.SIGSTOP)
+    # Not `communicate`: the guard has the same standard error and lives on.
     run.kill()
-    run.communicate()
+    run.wait()
     fourth = start(tmp_path, "resume")
     _, errors = fourth.communicate(timeout=30)
     assert "is in use by" in errors
     os.kill(guard, signal.SIGCONT)
     assert until(lambda: lit(directory) == [], 15)
     assert until(lambda: state_of(directory).state == "ended", 10)
+    run.communicate()

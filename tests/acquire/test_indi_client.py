@@ -693,6 +693,7 @@ def test_conditions_are_switches_or_states() -> None:
         ({"lamps": {"Q": {"address": {"outlet": 3}}}}, r"lamp Q: address: INDI knows no outlet"),
         ({"detector": {"cameras": ["C"], "address": {"kind": "cdd"}}}, r"kind 'cdd': expected ccd or sensor"),
         ({"positions": {"a": {"m1": [1.0, 2.0], "m2": [1.0, 2.0]}}}, r"positions of m1, m2; INDI moves one mount"),
+        ({"positions": {"a": {"m1": [1.0, 2.0]}, "b": {}}}, r"positions b have no coordinates"),
     ],
 )
 def test_an_inventory_that_cannot_be_meant_is_refused(changes: dict[str, object], match: str) -> None:

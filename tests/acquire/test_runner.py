@@ -41,7 +41,7 @@ def lit_last(lines: list[str]) -> str:
 
 
 def test_order_and_overlap_are_those_of_gort(tmp_path: Path) -> None:
-    """Reference §1.4, traced from lvmgort 0.12: the last dark, each lamp's last frame are read beside what follows."""
+    """Reference §1.4, from lvmgort 0.12: the last dark, each lamp's last frame are read beside what follows."""
     devices = inventory("lvm")
     bench = Bench(tmp_path, plan("normal", devices), devices)
     result = virtual(bench.execute(filing=Notebook()))

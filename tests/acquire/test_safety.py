@@ -62,13 +62,21 @@ def test_lost_detector_leaves_no_lamp_on(tmp_path: Path) -> None:
         {"detector": {"kind": "hang", "call": call, "after": 2}} for call in ("expose", "integrate", "readout", "abort")
     ]
     + [
-        {"detector": "short"}, {"detector": "refuse"}, {"detector": "truncated"}, {"detector": "saturate"},
-        {"mask": {"kind": "hang", "times": 0}}, {"mask": {"kind": "slow_move", "times": 0}}, {"mask": "refuse"},
-        {"pointing": {"kind": "hang", "times": 0}}, {"Quartz": "lamp_dies"},
-        {"Quartz": {"kind": "stuck", "call": "on"}}, {"Quartz": "lost"}, {"dome": {"kind": "hang", "call": "*", "after": 3, "times": 0}},
+        {"detector": "short"},
+        {"detector": "refuse"},
+        {"detector": "truncated"},
+        {"detector": "saturate"},
+        {"mask": {"kind": "hang", "times": 0}},
+        {"mask": {"kind": "slow_move", "times": 0}},
+        {"mask": "refuse"},
+        {"pointing": {"kind": "hang", "times": 0}},
+        {"Quartz": "lamp_dies"},
+        {"Quartz": {"kind": "stuck", "call": "on"}},
+        {"Quartz": "lost"},
+        {"dome": {"kind": "hang", "call": "*", "after": 3, "times": 0}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_fault_matrix(tmp_path: Path, fault: dict[str, Any]) -> None:
     """Whatever fails: no lamp burns, nothing moves or integrates, and the journal says why."""
 

@@ -85,7 +85,7 @@ def test_a_source_given_by_option_needs_no_edited_file(howto: Content, tmp_path:
 TRAPS: list[tuple[str, Callable[[Content], Any], type[Exception], str]] = [
     ("source deleted", lambda c: c["data"][0][1].clear(), DataError, "its list of sources is empty; give one with"),
     ("no source left", lambda c: c["data"][0][1][0].update(el=4.0), DataError, "none of its 1 source.s. is above 10"),
-    ("no distance", lambda c: c["data"][0][1][0].pop("r"), ParameterError, r"53 deg at 25 m|deg at 25 m.*Give r in"),
+    ("no distance", lambda c: c["data"][0][1][0].pop("r"), ParameterError, r"deg at 25 m.*Give r in"),
     ("empty vis", lambda c: c["data"][0][0]["data"].clear(), DataError, "there are no visibilities"),
     ("all zero", lambda c: [row.update(re=0.0, im=0.0) for row in c["data"][0][0]["data"]], SolveError, "is zero"),
     ("no zone", lambda c: c["data"][0][0].update(timestamp="2019-05-10T00:39:27"), FormatError, "has no zone"),

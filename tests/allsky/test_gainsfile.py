@@ -11,7 +11,8 @@ import pytest
 import skies
 
 from calibrant.allsky.calibration import calibrate
-from calibrant.allsky.gainsfile import gains_json, read_gains, write_json
+from calibrant.allsky.files import write_json
+from calibrant.allsky.gainsfile import gains_json, read_gains
 from calibrant.allsky.verdict import judge
 from calibrant.errors import ExistsError, FormatError
 

@@ -19,7 +19,6 @@ import fabricated_array as made
 import numpy as np
 import pytest
 
-from calibrant.allsky import backup as backups
 from calibrant.allsky import publish, upload_plan
 from calibrant.allsky.api import Telescope
 from calibrant.allsky.gainsfile import read_gains
@@ -42,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def plan(api: Telescope, path: str, **how: Any) -> upload_plan.Plan:
-    return upload_plan.plan_upload(upload_plan.read_live(api), read_gains(path), name=backups.telescope_of(path), **how)
+    return upload_plan.plan_upload(upload_plan.read_live(api), read_gains(path), **how)
 
 
 def upload(api: Telescope, path: str, settle_s: float = 0.05, **how: Any) -> Published:
@@ -459,7 +458,8 @@ def test_whole_way_from_collecting_to_rolling_back(shared: Path, tmp_path: Path)
     """collect, calibrate, upload, status and rollback of a simulated telescope with known gains."""
     from calibrant.allsky.calibration import calibrate
     from calibrant.allsky.collect import collect, find_sources
-    from calibrant.allsky.gainsfile import gains_json, write_json
+    from calibrant.allsky.files import write_json
+    from calibrant.allsky.gainsfile import gains_json
     from calibrant.allsky.snapshots import read_calibration_data
     from calibrant.allsky.status import status
     from calibrant.allsky.verdict import judge

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibrant.allsky.snapshots import Source
-from calibrant.allsky.steering import curvature_deg, directions, steering, turned
+from calibrant.allsky.steering import directions, steering, taken_as_far_deg, turned
 
 LAMBDA = 0.19
 PLACES = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.5, 0.0], [-0.3, 0.2, 0.4]])
@@ -47,7 +47,11 @@ def test_a_sky_without_sources() -> None:
 
 
 def test_the_cost_of_taking_near_as_far() -> None:
-    assert curvature_deg(2.6, 25.0, 0.1903) == pytest.approx(64, abs=1)
+    """Of a cross of 1 m arms under a source in the zenith at 10 m: its ends are 5 cm further away than its middle."""
+    cross = np.array([[1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0], [0, -1.0, 0], [0, 0, 0]])
+    path = np.hypot(10.0, 1.0) - 10.0
+    cost = taken_as_far_deg(Source("s", 0.0, 90.0), 10.0, cross, LAMBDA)
+    assert cost == pytest.approx(360 * path * 0.4 / LAMBDA)  # rms of four of five that are off
 
 
 def test_turning_is_from_east_to_north_and_mirroring_comes_first() -> None:

@@ -105,7 +105,7 @@ def test_a_mirrored_array(good: Calibration) -> None:
     )
     assert word == "do not upload"
     assert reason.startswith("The sky fits only with the antennas mirrored east to west and turned by 39.3 deg; then")
-    assert "68 % of the power (next best 50 %)" in reason and "upload --positions" in reason
+    assert "68 % of the power (next best 50 %)" in reason and "upload with --positions --force" in reason
 
 
 def test_a_turned_array(good: Calibration) -> None:

@@ -82,7 +82,7 @@ def test_frequencies_without_observation_and_outside_the_table_are_named() -> No
         def tcal_covers(self, pol: str, freq: Any) -> Any:
             return np.asarray(freq) <= 8300
 
-    receivers = SimpleNamespace(for_lo=lambda lo, pol: Receiver())
+    receivers = SimpleNamespace(for_lo=lambda lo, pol: Receiver(), choose=lambda lo, pol: (None, ""))
     result = judge(points(scans=30), receivers=receivers)
     covered = result.coverage.frequencies[0]
     assert covered.unobserved == (8000.0, 8100.0)

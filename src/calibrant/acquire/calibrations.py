@@ -131,9 +131,8 @@ def _faults(entries: list[Entry]) -> list[str]:
             faults.append(f"{where}.recipe: found {entry.recipe!r}; there is no such file")
         elif not is_file and entry.recipe not in RECIPE_NAMES:
             near = schema_errors.nearest(entry.recipe, RECIPE_NAMES)
-            faults.append(
-                f"{where}.recipe: found {entry.recipe!r}; allowed: {', '.join(RECIPE_NAMES)}, or a sequence's file.{near}"
-            )
+            allowed = f"{', '.join(RECIPE_NAMES)}, or a sequence's file"
+            faults.append(f"{where}.recipe: found {entry.recipe!r}; allowed: {allowed}.{near}")
         if entry.after is not None and entry.after not in names:
             near = schema_errors.nearest(entry.after, names)
             faults.append(f"{where}.after: found {entry.after!r}; allowed: {', '.join(names)}.{near}")

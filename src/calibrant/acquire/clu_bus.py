@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from calibrant.acquire.devices import DeviceLost, DeviceRefused, DeviceTimeout
+from calibrant.errors import ParameterError
 
 HEARTBEAT_S = 3
 """A broker that hangs is given up after about four of these; one that dies is noticed at once."""
@@ -166,7 +167,11 @@ class Bus:
             f"?heartbeat={HEARTBEAT_S}&reconnect_interval={RECONNECT_S}"
         )
         where = f"{host}:{port}"
-        client = _client(url)
+        try:
+            client = _client(url)
+        except ModuleNotFoundError as missing:
+            text = f"driver clu: Python module {missing.name} is not installed; pip install 'calibrant[amqp]'"
+            raise ParameterError(text) from missing
         loop = asyncio.get_running_loop()
         handler = loop.get_exception_handler()
         try:
@@ -177,7 +182,7 @@ class Bus:
         except Exception as error:
             await _stop(client)
             # The library's own words may show the address with the password.
-            if "Authentication" in type(error).__name__:
+            if "Authentication" in f"{error!r} {error.__context__!r}":
                 raise DeviceRefused(f"RabbitMQ at {where} does not let us in; set {USER} and {PASSWORD}") from None
             why = type(error).__name__
             raise DeviceLost(f"RabbitMQ at {where} cannot be reached ({why}); is it running?") from None

@@ -12,6 +12,7 @@ from calibrant.acquire.devices import CaptureSpec, Frame, LightState, Observator
 from calibrant.acquire.framecheck import FrameChecker, levels
 from calibrant.acquire.headers import LampRecord, StoreContext
 from calibrant.acquire.plan import Plan, Step
+from calibrant.acquire.result import FrameResult
 from calibrant.acquire.storage import frame_path, store
 from calibrant.errors import CalibrantError
 
@@ -88,6 +89,13 @@ class DiskFiling:
         )
         self._lvm = observatory.name == "lvm"
         self._attempts: Counter[str] = Counter()
+
+    def learn(self, before: Mapping[str, list[FrameResult]]) -> None:
+        """From the biases of earlier runs in this directory: what a frame without light looks like."""
+        biases = {file.camera: file for files in before.values() for file in files if file.kind == "bias"}
+        for camera, file in biases.items():
+            frame = Frame(camera, 0.0, 0.0, 0.0, path=str(self._directory / file.path))
+            self._checker.check(frame, CaptureSpec(file.key, "bias", 0.0))
 
     def keep(self, frames: list[Frame], spec: CaptureSpec, evidence: Evidence) -> Keeping:
         """Check and store; what was stored before an error stays and is reported."""

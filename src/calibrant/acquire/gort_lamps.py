@@ -80,10 +80,9 @@ class LampSwitch:
         elif not await asyncio.to_thread(guard.take_over):
             raise NotOff(unverified)
 
-    def forget(self) -> None:
-        """Somebody else has verified that all lamps are off."""
-        self._since.clear()
-        self._tell_guard()
+    async def release(self) -> None:
+        """Off with what was switched on by hand: somebody else is about to use the lamps."""
+        await self._off(list(self._since))
 
     async def _off(self, names: list[str]) -> None:
         unverified, held = await shielded(self._switch_off(names))

@@ -146,6 +146,7 @@ class Spectrographs:
         options = {"slew_telescopes": slew_telescopes, "park_after": park_after}
         plan = compile_plan(load_sequence(sequence), gort.inventory, **options)
         await self.settle()
+        await gort.nps.calib.release()
         gort.report("note", text=f"sequence {plan.name} begins")
         request = Request(
             plan,
@@ -158,8 +159,6 @@ class Spectrographs:
             options=gort.options,
         )
         result = await take(request, watch=show_progress)
-        if result.verdict != "unsafe":
-            gort.nps.calib.forget()
         if result.verdict != "complete":
             raise CalibrationFailed(result)
         return result

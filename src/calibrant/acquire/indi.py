@@ -79,7 +79,7 @@ class Watch:
                     report = await self.next()
                     if condition(report):
                         return report
-                    if report.state == "Alert":
+                    if report.state == "Alert" and not report.defined:
                         raise DeviceRefused(f"{self.device}: {what}: {self._client.reason(report)}")
         except TimeoutError:
             words = self._client.last_words(self.device)
@@ -321,10 +321,10 @@ class Link:
             await client.set(device, "CONNECTION", {"CONNECT": True}, timeout_s=DRIVER_S)
         return client
 
-    def simulated(self, devices: tuple[str, ...]) -> bool:
-        """Whether all devices (that are there) are simulators, as their drivers say."""
-        programs = [str(self.about(device).get("DRIVER_EXEC", "")) for device in devices]
-        return all(program.startswith(SIMULATORS) for program in programs if program)
+    def simulated(self, device: str) -> bool | None:
+        """Whether it is a simulator, as its driver says; None where it is not there."""
+        program = str(self.about(device).get("DRIVER_EXEC", ""))
+        return program.startswith(SIMULATORS) if program else None
 
     def about(self, device: str) -> Mapping[str, Value]:
         """What the driver said of itself: DRIVER_NAME, DRIVER_EXEC, DRIVER_VERSION; empty before it was there."""

@@ -197,8 +197,10 @@ class Schedule:
         return after is None or (after in self.progress and self.progress[after].state in OVER)
 
     def _next(self) -> Progress | None:
-        """A try that is to be repeated first; then by priority."""
+        """A try that is to be repeated first, and nothing else during its pause, as in gort; then by priority."""
         now = self.clock.now()
+        if any(one.state == "retrying" and one.not_before > now for one in self._unfinished()):
+            return None
         due = [
             one
             for one in self._unfinished()
@@ -208,7 +210,10 @@ class Schedule:
 
     def _wake(self) -> float | None:
         """When something may be due that is not now."""
-        times = [max(one.earliest or 0.0, one.not_before) for one in self._unfinished() if self._free(one)]
+        waiting = [one for one in self._unfinished() if self._free(one)]
+        pauses = [one.not_before for one in waiting if one.state == "retrying"]
+        times = [when for when in pauses if when > self.clock.now()]
+        times = times or [max(one.earliest or 0.0, one.not_before) for one in waiting]
         coming = [when for when in times if when <= self.night.end]
         return min(coming, default=None)
 
@@ -346,6 +351,13 @@ def read_night(directory: Path) -> tuple[str, list[Record]]:
         raise DataError(f"{directory / NAME}: the journal has no start of a night")
     states = {record["name"]: record for record in records if record["kind"] == "calibration"}
     return str(starts[0]["evening"]), list(states.values())
+
+
+def over_in(directory: Path) -> list[str]:
+    """The calibrations that are over according to a night's directory; none where nothing was run in it."""
+    if not (directory / NAME).exists():
+        return []
+    return [record["name"] for record in read_night(directory)[1] if record["state"] in OVER]
 
 
 def last_moment(directory: Path) -> float | None:

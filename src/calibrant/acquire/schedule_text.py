@@ -27,30 +27,37 @@ def words(night: Night, inventory: str, slots: Sequence[Slot]) -> list[str]:
 def _sun_lines(night: Night) -> list[str]:
     if night.sunset is None or night.sunrise is None:
         return ["The sun does not set and rise in this night."]
-    dusk = ", ".join(f"{name} {clock(when)}" for name, when in night.dusk.items())
-    dawn = ", ".join(f"{name} {clock(when)}" for name, when in night.dawn.items())
     return [
-        f"Sunset {clock(night.sunset)} ({_local(night, night.sunset)}); evening twilight ends: {dusk}",
-        f"Sunrise {clock(night.sunrise)} ({_local(night, night.sunrise)}); morning twilight begins: {dawn}",
+        f"Sunset  {clock(night.sunset)} ({_local(night, night.sunset)}); dusk: {_limits(night.dusk)}",
+        f"Sunrise {clock(night.sunrise)} ({_local(night, night.sunrise)}); dawn: {_limits(night.dawn)}",
     ]
+
+
+def _limits(twilights: dict[str, float | None]) -> str:
+    """Where the twilights end or begin."""
+    return ", ".join(f"{name} {clock(when) or 'never'}" for name, when in twilights.items())
 
 
 def _table(night: Night, slots: Sequence[Slot]) -> list[str]:
     name = f"{'calibration':<{_LABEL}}"
-    rows = [f"{name}{'may begin (UTC)':<19}{'local':<17}{'begins':<10}{'ends':<10}{'sun (deg)':<15}"]
+    rows = [f"{name}{'may begin (UTC)':<19}{'local':<17}{'begins':<10}{'ends':<10}sun (deg)"]
     for slot in slots:
         first, last = slot.earliest, slot.latest
-        label = slot.entry.name if len(slot.entry.name) < _LABEL else slot.entry.name[: _LABEL - 2] + "…"
         span = f"{clock(first)}-{clock(last)}"
         local = f"{_local(night, first)}-{_local(night, last)}"
         sun = f"{slot.sun[0]:.1f} to {slot.sun[1]:.1f}" if slot.sun else ""
         state = f"{clock(slot.begin):<10}{clock(slot.end):<10}" if slot.state == "planned" else f"{slot.state:<20}"
-        rows.append(f"{label:<{_LABEL}}{span:<19}{local:<17}{state}{sun:<15}".rstrip())
+        rows.append(f"{_name(slot)}{span:<19}{local:<17}{state}{sun:<15}".rstrip())
         told = [*slot.reasons, *slot.notes]
         if slot.frames:
             told.insert(0, f"{len(slot.frames)} frames: {_counted(slot.frames)}")
         rows += wrapped(["; ".join(told)] if told else [], "    ")
     return rows
+
+
+def _name(slot: Slot) -> str:
+    name = slot.entry.name
+    return f"{name if len(name) < _LABEL else name[: _LABEL - 2] + '…':<{_LABEL}}"
 
 
 def _counted(frames: Iterable[str]) -> str:
@@ -88,7 +95,7 @@ def time_line(night: Night, slots: Sequence[Slot]) -> list[str]:
     rows.append(f"{'sun':<{_LABEL}}{''.join(_sky(night, when) for when in middles)}")
     for slot in slots:
         bar = "".join(_cell(slot, when, step) for when in middles)
-        rows.append(f"{slot.entry.name[: _LABEL - 1]:<{_LABEL}}{bar}".rstrip())
+        rows.append(f"{_name(slot)}{bar}".rstrip())
     return [*rows, "sun: █ up ▓ civil ▒ nautical ░ astronomical twilight, blank night.  · may begin  █ runs"]
 
 

@@ -122,6 +122,7 @@ async def _run(
         speed=request.speed, versions=versions,
     )  # fmt: skip
     before = request.before or Before()
+    await asyncio.to_thread(filing.learn, before.done)
     setting = Setting(
         run_id=run_id, speed=request.speed, floor_s=request.floor_s, limits=request.limits, done=before.done,
         max_on_s={name: lamp.max_on_s for name, lamp in request.inventory.lamps.items() if lamp.max_on_s is not None},

@@ -62,13 +62,18 @@ def store(frame: Frame, spec: CaptureSpec, context: StoreContext) -> Stored:
     else:
         path = frame_path(context, spec.key, frame.camera)
         content = _fits(frame, spec, context)
-        with _as_storage_error(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, content)
+        write_new(path, content)
         stored = Stored(path, hashlib.sha256(content).hexdigest())
     with _as_storage_error(context.directory / SUMS):
         _list(stored, context.directory)
     return stored
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a new file, and its folder where there is none: the whole file or nothing. Raises as `store` does."""
+    with _as_storage_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, content)
 
 
 def sha256_of(path: Path) -> str:

@@ -157,7 +157,9 @@ class Server:
 
     def _redacted(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            # An answer that repeats the call has it as JSON writes it.
+            for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+                text = text.replace(form, "***")
         return text
 
 

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 BACKUP_PREFIX = "calibrant-backup"
 
 
-def telescope_of(path: str) -> str:
-    """The telescope's name that a gains file holds; empty where it holds none."""
-    content = load_json(path, "a gains file")
-    return str(content.get("telescope") or "") if isinstance(content, dict) else ""
-
-
 def write_backup(live: Live, path: str, reason: str) -> str:
     """Write what the telescope has into a new file (empty: a name made of address and time); never over another.
 

@@ -263,7 +263,7 @@ def _antennas(attempt: Attempt, ignore: Sequence[int]) -> tuple[Antenna, ...]:
             state = "weak" if size[k] < WEAK_SHARE * middle else "good"
             gain = 1.0 / size[k]
             result.append(
-                Antenna(k, gain, float(np.angle(gamma[k])), size_err[k] * gain**2, float(phase_err[k]), state)
+                Antenna(k, gain, float(np.angle(gamma[k])) + 0.0, size_err[k] * gain**2, float(phase_err[k]), state)
             )
         else:
             state = "ignored" if k in ignore else "dead" if seen[k] else "missing"

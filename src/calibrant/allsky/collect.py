@@ -16,6 +16,7 @@ from typing import Any
 
 from calibrant.allsky.api import Catalogue, Telescope
 from calibrant.allsky.files import check_output, load_json, write_json
+from calibrant.allsky.words import folded
 from calibrant.errors import DataError, ExistsError, FormatError, ParameterError, ServerError
 from calibrant.progress import say
 
@@ -64,7 +65,7 @@ class Collected:
             f"{number:4d} {one.timestamp or '(none)':<26} {one.visibilities:12d} {one.antennas:9d} {one.sources:8d}"
             for number, one in enumerate(self.samples, 1)
         ]
-        lines += [f"Note: {note}" for note in self.notes]
+        lines += [folded(note, "Note: ") for note in self.notes]
         if self.interrupted:
             kept = f"{self.path} holds what was taken; --append goes on" if self.samples else "nothing was taken"
             lines.append(f"Interrupted: {kept}.")

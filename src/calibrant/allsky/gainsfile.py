@@ -30,6 +30,8 @@ class Gains:
     positions: NDArray[np.float64] | None = None
     verdict: str = ""
     path: str = ""
+    telescope: str = ""
+    """Whose they are; empty where the file does not say."""
 
 
 def gains_json(result: Calibration, verdict: Verdict) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def read_gains(path: str) -> Gains:
         np.array(places, dtype=np.float64) if places else None,
         str(content.get("verdict", "")),
         path,
+        str(content.get("telescope") or ""),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.allsky.files import load_json
 from calibrant.allsky.snapshots import (
     L1_HZ,
     CalibrationData,

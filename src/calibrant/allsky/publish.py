@@ -22,6 +22,7 @@ import numpy as np
 from calibrant.allsky.api import Telescope
 from calibrant.allsky.backup import mark_undone, write_backup
 from calibrant.allsky.upload_plan import SAME_GAIN, SAME_M, SAME_PHASE, Plan, Real, largest_shift, numbers, wrapped
+from calibrant.allsky.words import folded
 from calibrant.errors import CalibrantError, ExistsError, ServerError
 from calibrant.progress import say
 
@@ -63,7 +64,7 @@ class Published:
     def summary(self) -> str:
         plan = self.plan
         lines = [f"{plan.live.name or plan.live.api}: gains of {plan.source}", *_table(plan), *_changes(plan)]
-        lines += [f"Note: {remark}" for remark in plan.remarks]
+        lines += [folded(remark, "Note: ") for remark in plan.remarks]
         lines += [f"Backup of what was there: {self.backup}"] if self.backup else []
         return "\n".join([*lines, _STATES[self.state]])
 

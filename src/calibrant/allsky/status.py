@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibrant.allsky.api import Telescope
+from calibrant.allsky.words import folded
 from calibrant.errors import ServerError
 
 STALE_S = 300.0
@@ -49,7 +50,7 @@ class Status:
         on = self.antennas - len(self.disabled)
         lines = [
             f"{self.name or self.api}: {self.verdict}",
-            *(f"  {reason}" for reason in self.reasons),
+            *map(folded, self.reasons),
             f"Mode: {self.mode or 'not known'}",
             f"Latest visibilities: {self.timestamp or 'none'}{age}; {self.visibilities} baselines",
             f"Antennas: {on} of {self.antennas} enabled" + (f" (off: {_list(self.disabled)})" if self.disabled else ""),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.allsky.api import Telescope
-from calibrant.allsky.backup import about_backup, telescope_of
+from calibrant.allsky.backup import about_backup
 from calibrant.allsky.gainsfile import Gains, read_gains
 from calibrant.allsky.snapshots import positions_from_json
 from calibrant.errors import DataError, ParameterError
@@ -91,7 +91,7 @@ def numbers(values: list[Any]) -> Real:
     return np.array([value if isinstance(value, int | float) else math.nan for value in values], dtype=np.float64)
 
 
-def plan_upload(live: Live, gains: Gains, positions: bool = False, force: bool = False, name: str = "") -> Plan:
+def plan_upload(live: Live, gains: Gains, positions: bool = False, force: bool = False) -> Plan:
     """Check gains against what the telescope has; DataError or ParameterError says why they cannot be sent.
 
     `positions`: send the file's positions too. `force`: although the verdict, or the telescope's name, is against it.
@@ -106,8 +106,8 @@ def plan_upload(live: Live, gains: Gains, positions: bool = False, force: bool =
         remarks.append("the file has no verdict: nothing says whether these gains are good")
     elif gains.verdict != "good":
         remarks.append(f'the verdict of the file is "{gains.verdict}"')
-    if name and live.name and name != live.name:
-        words = f"{gains.path} was made for {name!r}, and this telescope is {live.name!r}"
+    if gains.telescope and live.name and gains.telescope != live.name:
+        words = f"{gains.path} was made for {gains.telescope!r}, and this telescope is {live.name!r}"
         if not force:
             raise DataError(f"{words}; give the right --api, or --force if it is the same one renamed")
         remarks.append(words)
@@ -176,13 +176,13 @@ def wrapped(phase: Real) -> Real:
 def plan_rollback(live: Live, path: str, force: bool = False) -> Plan:
     """A plan that puts back what a backup holds: gains, and positions where they differ."""
     about = about_backup(path)
-    name = telescope_of(path)
+    gains = read_gains(path)
+    name = gains.telescope
     if about.get("api") != live.api and name != live.name and not force:
         raise DataError(
             f"{path}: is a backup of {name or about.get('api')!r}, and this telescope is {live.name or live.api!r}; "
             "give the right one, or --force"
         )
-    gains = read_gains(path)
     _check_values(gains, live)
     remarks = [f"backup of {about.get('time')}"]
     places = _positions_to_send(live, gains, gains.positions is not None, remarks)

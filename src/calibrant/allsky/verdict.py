@@ -106,7 +106,7 @@ def _orientation_wrong(result: Calibration) -> list[str]:
     return [
         f"The sky fits only with the antennas {how}turned by {result.rotation_deg:.1f} deg; then it explains "
         f"{_percent(result.power)} of the power{rival}. The positions in the telescope are wrong: correct them and "
-        "calibrate again, or upload positions and gains together (upload --positions)."
+        "calibrate again, or upload positions and gains together (upload with --positions --force)."
     ]
 
 

@@ -46,9 +46,8 @@ def write_report(directory: Path) -> None:
         say(f"report: {report(str(directory)).report}")
     except Exception as error:
         # The frames are there and the lamps are off: a page must not turn that into a failure.
-        say(
-            f"the report could not be written ({type(error).__name__}: {error}); try: calibrant acquire report {directory}"
-        )
+        why = f"{type(error).__name__}: {error}"
+        say(f"the report could not be written ({why}); try: calibrant acquire report {directory}")
 
 
 run = with_report(_run)

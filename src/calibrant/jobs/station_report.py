@@ -121,7 +121,7 @@ def vars_of(skipped: Any) -> dict[str, Any]:
 def commands_of(loaded: Loaded, made: dict[str, BandFits], given: dict[str, Any]) -> list[str]:
     """What to type to see the points, to fit, and to put the result into the files; `given`: options of the report.
 
-    Each rxg file comes with the logs that it serves, and with the fits that could be made.
+    Each rxg file comes with the logs that it serves, and with the fits that have something to put into it.
     """
     from calibrant.params import command_line, declared
     from calibrant.station.verbs.edit import edit
@@ -147,7 +147,8 @@ def commands_of(loaded: Loaded, made: dict[str, BandFits], given: dict[str, Any]
         mine = loaded.points.where(loaded.points["rxg"] == rxg.name)
         serves = [logs[index] for index in sorted(set(mine["log"].tolist()))]
         for kind, verb in fits.items():
-            if rxg.name not in made or getattr(made[rxg.name], kind) is None:
+            fitted = getattr(made[rxg.name], kind) if rxg.name in made else None
+            if fitted is None or (kind == "tcal" and not any(map(fitted.merged, rxg.pols))):
                 continue
             found = f"{os.path.splitext(rxg.name)[0]}-{kind}.json"
             fit = line(verb, f"station fit {kind}", logs=serves, rxg=[rxg.path])

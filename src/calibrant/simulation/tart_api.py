@@ -439,7 +439,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _content(path: str) -> dict[str, Any]:
     """A calibration file as it is; FormatError where it is none."""
-    from calibrant.allsky.snapshots import from_json, load_json
+    from calibrant.allsky.files import load_json
+    from calibrant.allsky.snapshots import from_json
 
     content: dict[str, Any] = load_json(path, "the file of `calibrant allsky collect`")
     from_json(content, path, assume_utc=True)

@@ -65,7 +65,7 @@ def judge(found: list[Frequency]) -> tuple[list[str], list[str]]:
         signs = _disturbed(one, usual)
         told = f"{100 * (ratio[i] / middle - 1):+.0f} % against its neighbours"
         if signs and (off > max(DISTURBED_JUMP, DISTURBED_SIGMAS * sigma) or one.scatter > HOPELESS):
-            masked[i] = f"{told + ', ' if off > DISTURBED_JUMP else ''}{signs}: interference?"
+            masked[i] = f"{told + ', ' if off > DISTURBED_JUMP else ''}{signs}: interference or saturation?"
         elif off > max(JUMP, SIGMAS * sigma):
             if _stands_alone(i, ratio, old, float(np.nan_to_num(one.error))):
                 masked[i] = f"{told} on both sides: interference?"

@@ -49,6 +49,8 @@ def predict(points: Points, rxg: Rxg, changes: Iterable[Mapping[str, Any]], opac
     from calibrant.station.text import read_text
 
     wanted = changes_from(changes, rxg.name, rxg.name, "", rxg.path)
+    if not wanted:
+        return ()
     new = parse(update_text(read_text(rxg.path), **wanted.keywords()), rxg.path)
     before, after = (points.derived(Receivers([one]), opacity) for one in (rxg, new))
     return tuple(_prediction(before, after, str(pol)) for pol in np.unique(points["pol"]))

@@ -13,7 +13,7 @@ from calibrant.acquire.story import Story
 from calibrant.acquire.timeline import clock
 from calibrant.plots.acquire import PLOTS
 from calibrant.weblog.acquire_material import material, thumbnails
-from calibrant.weblog.page import Section, draw_all, render_page, write_page
+from calibrant.weblog.page import draw_all, render_page, write_page
 
 NAME = "report.html"
 HEADINGS = {"timeline": "Time line", "frames": "Frames"}

@@ -40,6 +40,8 @@ TURN_S = 60.0
 SLEW_S = 300.0
 NEAR_DEG = 0.1
 """A mount so near to a named position is there."""
+PARK = "park"
+TRACKING = "TELESCOPE_TRACK_STATE"
 COORDINATES = "EQUATORIAL_EOD_COORD"
 
 
@@ -62,8 +64,8 @@ async def connect(
     devices += [actuator.device for actuator in (mask, pointing) if actuator]
     present = Present(link, tuple(dict.fromkeys(devices)))
     await present.check()
-    simulated = link.simulated(present.devices)
-    if speed != 1.0 and not simulated:
+    simulated = [link.simulated(device) for device in present.devices]
+    if speed != 1.0 and False in simulated:
         await link.close()
         raise ParameterError(f"speed {speed:g}: inventory {inventory.name} has real devices, they take their own time")
     interlocks = [Condition(link, name, address) for name, address in inventory.interlocks.items()]
@@ -75,7 +77,7 @@ async def connect(
         mask=mask,
         pointing=pointing,
         interlocks=(present, *interlocks),
-        simulated=simulated,
+        simulated=all(simulated),
         closers=[link.close],
     )
 
@@ -197,19 +199,27 @@ class IndiMount(IndiDevice):
         devices = sorted({device for entry in inventory.positions.values() for device in entry})
         if len(devices) > 1:
             raise ParameterError(f"inventory {inventory.name}: positions of {', '.join(devices)}; INDI moves one mount")
+        unknown = [name for name, entry in inventory.positions.items() if not entry and name != PARK]
+        if devices and unknown:
+            raise ParameterError(f"inventory {inventory.name}: positions {', '.join(unknown)} have no coordinates")
         return devices[0] if devices else ""
 
     async def move(self, to: str) -> None:
         _place(self.name, self.places, to)
         client = await self.link.ready(self.device)
         await client.defined(self.device, COORDINATES)
+        target = self._targets[to]
         try:
-            target = self._targets[to]
-            await (self._park(client) if target is None else self._point(client, to, *target))
+            if await self.position() != to:
+                await (self._park(client) if target is None else self._point(client, to, *target))
+            if target is not None and (self.device, TRACKING) in client.properties:
+                await client.set(self.device, TRACKING, {"TRACK_OFF": True})
         except asyncio.CancelledError:
             with contextlib.suppress(DeviceError):
                 await shielded(self.stop())
             raise
+        if await self.position() != to:
+            raise DeviceRefused(f"{self.device}: it ended its motion, but it is not at {to}")
 
     async def _park(self, client: indi.Client) -> None:
         with client.watch(self.device, "TELESCOPE_PARK") as watch:
@@ -226,10 +236,6 @@ class IndiMount(IndiDevice):
             await client.send(self.device, COORDINATES, {"RA": right_ascension / 15, "DEC": declination})
             await watch.until(lambda report: report.state == "Busy", indi.ANSWER_S, f"does not start for {to}")
             await watch.until(lambda report: report.state in ("Ok", "Idle"), SLEW_S, f"does not reach {to}")
-        if (self.device, "TELESCOPE_TRACK_STATE") in client.properties:
-            await client.set(self.device, "TELESCOPE_TRACK_STATE", {"TRACK_OFF": True})
-        if await self.position() != to:
-            raise DeviceRefused(f"{self.device}: it ended its motion, but it is not at {to}")
 
     async def stop(self) -> None:
         """Stop at once, and see it at rest."""
@@ -259,7 +265,7 @@ class IndiMount(IndiDevice):
         return ""
 
     async def status(self) -> dict[str, Any]:
-        return await self.states(COORDINATES, "TELESCOPE_PARK", "TELESCOPE_TRACK_STATE")
+        return await self.states(COORDINATES, "TELESCOPE_PARK", TRACKING)
 
     async def _site(self, client: indi.Client) -> tuple[float, float]:
         """Latitude and longitude as the mount has them: by them it finds the horizon."""

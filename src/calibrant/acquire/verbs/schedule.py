@@ -74,7 +74,7 @@ def schedule(
     inventory: options.InventoryName = options.INVENTORY,
     date: Annotated[str, Param("The night: date of its evening, 2025-11-15, or SJD, 60995. Empty: tonight.")] = "",
     run: Annotated[bool, Param("Take them: wait for each one's time, run it, try again what fails.")] = False,
-    output: Annotated[str, Param("Directory of the night with --run; one that is there already is gone on with.")] = "",
+    output: Annotated[str, Param("Directory of the night: --run goes on with one that is there; what is over there is said.")] = "",
     simulate: Simulate = False,
     speed: Annotated[float, Param("A simulated night passes so many times faster.")] = 1.0,
     state: State = "",
@@ -98,16 +98,16 @@ def schedule(
     from calibrant.acquire.inventory import load_inventory
     from calibrant.acquire.night import night_of
     from calibrant.acquire.schedule import derive
+    from calibrant.acquire.schedule_run import over_in
     from calibrant.errors import ParameterError
 
     entries, devices = load_calendar(calibrations), load_inventory(inventory)
     if devices.site is None:
         raise ParameterError(f"inventory {devices.name!r} has no site: nobody knows when the sun sets there")
     night = night_of(devices.site, date, time.time())
-    slots = derive(entries, devices, night, None if date else time.time())
+    over = over_in(Path(output)) if output else []
+    slots = derive(entries, devices, night, None if date else time.time(), over)
     if not run:
-        if output:
-            raise ParameterError("output is the directory of --run; without --run, nothing is written")
         return ScheduleReport(night, devices.name, slots)
     result = _run(entries, devices, night, Path(output or f"night-{night.sjd}"), inventory, simulate, speed, state)
     return ScheduleReport(night, devices.name, slots, result)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from calibrant.allsky.words import folded
+
 if TYPE_CHECKING:
     from calibrant.allsky.calibration import Calibration
     from calibrant.allsky.snapshots import CalibrationData
@@ -35,7 +37,7 @@ class CalibrateResult:
 
     def summary(self) -> str:
         result = self.calibration
-        lines = [f"Verdict: {self.verdict}", *(f"  {reason}" for reason in self.judged.reasons), ""]
+        lines = [f"Verdict: {self.verdict}", *map(folded, self.judged.reasons), ""]
         lines += [f"{'ant':>3} {'gain':>8} {'+-':>7} {'phase deg':>10} {'+-':>6}  state"]
         for one in result.antennas:
             phase, phase_err = math.degrees(one.phase), math.degrees(one.phase_err)
@@ -43,8 +45,8 @@ class CalibrateResult:
                 f"{one.number:3d} {one.gain:8.4f} {_text(one.gain_err, 7, 4)} {phase:10.2f} {_text(phase_err, 6, 2)}  "
                 + (one.state if one.number != result.reference else "reference")
             )
-        lines += ["", *self._sources(), f"Orientation: {self._orientation()}"]
-        lines += [f"Note: {remark}" for remark in self.remarks]
+        lines += ["", *self._sources(), folded(self._orientation(), "Orientation: ")]
+        lines += [folded(remark, "Note: ") for remark in self.remarks]
         lines += [f"Gains: {self.output}"] if self.output else []
         lines += [f"Report: {self.report}"] if self.report else []
         return "\n".join(lines)

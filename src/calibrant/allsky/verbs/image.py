@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from calibrant.allsky.files import check_output, write_bytes
+from calibrant.allsky.words import folded
 from calibrant.errors import DataError, ParameterError
 from calibrant.params import Overwrite, Param
 
@@ -41,7 +42,7 @@ class ImageResult:
         if self.sources:
             names = ", ".join(one.source.name for one in found[:4]) + (", ..." if len(found) > 4 else "")
             lines.append(f"Sources: {len(found)} found, {len(self.sources) - len(found)} silent ({names})")
-        lines += [f"Note: {remark}" for remark in self.remarks]
+        lines += [folded(remark, "Note: ") for remark in self.remarks]
         return "\n".join([*lines, f"wrote {self.output}"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,6 +153,8 @@ def _images(
     if new is not None:
         if len(new.gain) != n:
             raise DataError(f"{new.path}: has {len(new.gain)} gains, but {data.path} has {n} antennas")
+        if new.telescope and data.name and new.telescope != data.name:
+            remarks.append(f"{new.path} was made for {new.telescope!r}, and these are data of {data.name!r}")
         sets.append(("new", new.gain, new.phase, _positions(data, new, remarks)))
     name, gain, phase, positions = sets[-1]
     if name == "none":

@@ -82,6 +82,8 @@ def simulate(
         seed=seed,
     )
     beside = file.removesuffix(".json") + ".truth.json"
+    for path in (file, beside):
+        check_output(path, overwrite)
     write_json(file, library.to_json(truth), overwrite)
     write_json(beside, library.truth_json(truth), overwrite)
     emitting = int(sum((fluxes > 0).sum() for fluxes in truth.fluxes) / snapshots)

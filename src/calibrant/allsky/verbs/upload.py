@@ -29,13 +29,12 @@ def upload(
     """
     from calibrant.allsky import publish, upload_plan
     from calibrant.allsky.api import Telescope
-    from calibrant.allsky.backup import telescope_of
     from calibrant.allsky.gainsfile import read_gains
     from calibrant.allsky.secrets import password
 
     new = read_gains(gains)
     with Telescope(api, timeout) as telescope:
-        plan = upload_plan.plan_upload(upload_plan.read_live(telescope), new, positions, force, telescope_of(gains))
+        plan = upload_plan.plan_upload(upload_plan.read_live(telescope), new, positions, force)
         if dry_run:
             return publish.Published(plan, "dry run")
         return publish.publish(telescope, plan, lambda: password(telescope.url), backup)

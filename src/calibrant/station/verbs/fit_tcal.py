@@ -49,7 +49,8 @@ class FitTcalResult:
             for s in fit.sidebands
         ]
         lines += [*fit_common.predicted(self.predicted), *fit_common.notes(fit.warnings)]
-        return "\n".join([*lines, *self.common.foot("tcal")])
+        foot = self.common.foot("tcal") if self.rxg_changes else ["Nothing is left to put into the rxg file."]
+        return "\n".join([*lines, *foot])
 
     def to_dict(self) -> dict[str, Any]:
         return self.common.to_dict() | {
