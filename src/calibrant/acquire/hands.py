@@ -94,6 +94,8 @@ class Hands:
         self.report, self._on_late, self._on_taken = report, on_late, on_taken
         self._burn_limits = burn_limits
         self.burning: dict[str, Burn] = {}
+        self.doubtful: set[str] = set()
+        """Lights that were asked to go on and did not answer: they may yet do so."""
         self.place = ""
         """Where it points, as far as this run knows."""
         self.hurry = asyncio.Event()
@@ -142,10 +144,12 @@ class Hands:
             intensity = step.options.get("intensity")
             # Noted first: a light that was asked to go on may burn, whatever it answers.
             self.burning[name] = Burn(self.clock.mark(), limit)
+            self.doubtful.add(name)
             try:
                 lease = limit if light.hardware_lease else None
                 switching = light.set(True, intensity=intensity, lease_s=lease)
                 await self.clock.within(switching, self.limits.switch_s, f"switching {name} on")
+                self.doubtful.discard(name)
                 state = await self.clock.within(light.read(), self.limits.switch_s, f"reading {name}")
             except Exception as error:
                 self.report("light", light=name, asked=True, state="unknown", verified=False, problem=str(error))

@@ -25,7 +25,8 @@ MJD_1970 = 40587
 TWILIGHTS = {"civil": -6.0, "nautical": -12.0, "astronomical": -18.0}
 """The sun's altitude where they end, degrees."""
 _GRID_S = 300.0
-_CLOSE_S = 1.0
+STEPS = 2
+"""Newton's steps from the grid: to a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -92,39 +93,35 @@ def night_of(site: Site, when: str | int = "", now: float = 0.0) -> Night:
     times = noon + np.arange(0.0, DAY + _GRID_S, _GRID_S)
     altitudes = sun_altitudes(site, times)
     lowest = int(np.argmin(altitudes))
-
-    def passing(altitude: float, evening: bool) -> float | None:
-        part = slice(0, lowest + 1) if evening else slice(lowest, None)
-        return _passing(site, times[part], altitudes[part], altitude)
-
+    wanted = np.array([site.sunset_altitude, *TWILIGHTS.values()])
+    evening = _passing(site, times[: lowest + 1], altitudes[: lowest + 1], wanted)
+    morning = _passing(site, times[lowest:], altitudes[lowest:], wanted)
     return Night(
         sjd=day + 1,
         evening=(date(1858, 11, 17) + timedelta(days=day)).isoformat(),
         noon=noon,
-        sunset=passing(site.sunset_altitude, True),
-        sunrise=passing(site.sunset_altitude, False),
-        dusk={name: passing(altitude, True) for name, altitude in TWILIGHTS.items()},
-        dawn={name: passing(altitude, False) for name, altitude in TWILIGHTS.items()},
+        sunset=evening[0],
+        sunrise=morning[0],
+        dusk=dict(zip(TWILIGHTS, evening[1:], strict=True)),
+        dawn=dict(zip(TWILIGHTS, morning[1:], strict=True)),
         site=site,
     )
 
 
-def _passing(site: Site, times: NDArray[np.float64], altitudes: NDArray[np.float64], wanted: float) -> float | None:
-    """When the sun passes an altitude; secant steps from the grid."""
-    above = altitudes > wanted
-    places = np.flatnonzero(above[:-1] != above[1:])
-    if not places.size:
-        return None
-    place = places[0]
-    (begin, end), (low, high) = times[place : place + 2], altitudes[place : place + 2]
-    rate = (high - low) / (end - begin)
-    when = begin + (wanted - low) / rate
-    for _ in range(3):
-        step = (wanted - float(sun_altitudes(site, np.array([when]))[0])) / rate
-        when += step
-        if abs(step) < _CLOSE_S / 100:
-            break
-    return float(when)
+def _passing(
+    site: Site, times: NDArray[np.float64], altitudes: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> list[float | None]:
+    """When the sun passes each altitude; Newton's steps from the grid. None where it does not."""
+    above = altitudes[None, :] > wanted[:, None]
+    passes = above[:, :-1] != above[:, 1:]
+    there = passes.any(axis=1)
+    place = passes.argmax(axis=1)[there]
+    rate = np.diff(altitudes)[place] / np.diff(times)[place]
+    when = times[place] + (wanted[there] - altitudes[place]) / rate
+    for _ in range(STEPS if there.any() else 0):
+        when += (wanted[there] - sun_altitudes(site, when)) / rate
+    found = iter(when.tolist())
+    return [next(found) if one else None for one in there]
 
 
 def _day(when: str, site: Site, now: float) -> int:

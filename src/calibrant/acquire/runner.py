@@ -369,13 +369,16 @@ class Run:
         )  # fmt: skip
 
     async def _final_off(self, *, clean: bool) -> list[safety.Unverified]:
-        """Off, then a last look: a command that hung may have switched a light on later."""
+        """Off, then a last look: a command that was given up may have switched a light on later."""
         unverified = [] if clean and not self.burning else await self._hands.make_safe(drop_frames=True)
-        if not unverified:
-            states = await safety.read_lights(self.observatory.lights, self.clock)
-            if any(state is not LightState.OFF for state in states.values()):
-                unverified = await self._hands.make_safe(drop_frames=True)
-        return unverified
+        if unverified:
+            return unverified
+        if self._hands.doubtful:
+            await self.clock.sleep(safety.LATE_S)
+        states = await safety.read_lights(self.observatory.lights, self.clock)
+        if all(state is LightState.OFF for state in states.values()):
+            return []
+        return await self._hands.make_safe(drop_frames=True)
 
     async def _last_resort(self, unverified: list[safety.Unverified]) -> list[safety.Unverified]:
         """Alarm; then the guard tries by a connection of its own."""

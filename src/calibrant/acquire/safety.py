@@ -17,6 +17,8 @@ ANSWER_S = 20.0
 """Nominal seconds that one try of switching or reading may take."""
 SETTLE_S = 1.0
 """Between a try and the next one."""
+LATE_S = 5.0
+"""So long a light is mistrusted that did not answer when it was switched on."""
 Report = Callable[..., None]
 """report(kind, **fields): a record for the journal. It never raises."""
 
