@@ -1,3 +1,8 @@
+from calibrant.acquire.verbs.abort import abort as acquire_abort
+from calibrant.acquire.verbs.check import check as acquire_check
+from calibrant.acquire.verbs.plan import plan as acquire_plan
+from calibrant.acquire.verbs.status import status as acquire_status
+from calibrant.acquire.verbs.stop import stop as acquire_stop
 from calibrant.allsky.verbs.collect import collect as allsky_collect
 from calibrant.allsky.verbs.image import image as allsky_image
 from calibrant.allsky.verbs.rollback import rollback as allsky_rollback
@@ -6,6 +11,10 @@ from calibrant.allsky.verbs.status import status as allsky_status
 from calibrant.allsky.verbs.upload import upload as allsky_upload
 from calibrant.caltable.table import CalTable as CalTable
 from calibrant.errors import CalibrantError as CalibrantError
+from calibrant.jobs.acquire_report import report as acquire_report
+from calibrant.jobs.acquire_run import resume as acquire_resume
+from calibrant.jobs.acquire_run import run as acquire_run
+from calibrant.jobs.acquire_run import schedule as acquire_schedule
 from calibrant.jobs.allsky_calibrate import calibrate as allsky_calibrate
 from calibrant.jobs.calibrate import calibrate as calibrate
 from calibrant.jobs.demo import demo as demo

@@ -6,6 +6,7 @@ fixture: `request.getfixturevalue("...")`); it calls `pytest.skip("... is not in
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_alpaca import FakeAlpaca
+from fake_fs import FakeFs
 from fake_tart import PASSWORD, FakeTart
 
 from calibrant.acquire.devices import Observatory
@@ -207,10 +209,29 @@ async def tart(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
             await observatory.close()
 
 
+@asynccontextmanager
+async def field_system(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """A stand-in for a Field System: it takes SNAP commands and writes a log."""
+    system = FakeFs(tmp_path)
+    given = load_inventory("fs").model_dump()
+    given["address"] |= {"log": str(system.log), "inject": system.inject, "procedures": str(tmp_path)}
+    observatory = await connect(Inventory.model_validate(given), directory=tmp_path)
+
+    async def break_connection() -> None:
+        await asyncio.to_thread(system.break_down)
+
+    try:
+        yield Rig(observatory, kinds=("bias", "dark", "flat", "object"), break_connection=break_connection)
+    finally:
+        await observatory.close()
+        system.close()
+
+
 CASES = [
     Case("sim", sim),
     Case("alpaca", alpaca),
     Case("tart", tart),
+    Case("fs", field_system),
     Case("clu", clu, (pytest.mark.server,)),
     Case("indi", indi, (pytest.mark.server,)),
     Case("indi-receiver", indi_receiver, (pytest.mark.server,)),

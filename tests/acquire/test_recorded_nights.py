@@ -19,7 +19,7 @@ from calibrant.acquire.inventory import load_inventory
 from calibrant.acquire.night import night_of
 from calibrant.acquire.schedule import derive
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 ARCHIVE = "data/lvm/lvmcore_exposure_list.tar.xz"
 LAMPS = ("Argon", "Neon", "LDLS", "Quartz", "HgNe", "Xenon")
 FIRST_SJD = 60900

@@ -107,12 +107,13 @@ def test_a_command_that_takes_effect_late_is_found_out(tmp_path: Path) -> None:
             if not on:
                 return await switch(False)
             loop = asyncio.get_running_loop()
-            loop.call_later(11.5, lambda: bench.world.state.switch("Quartz", 1.0, bench.world.utc()))
+            loop.call_later(14, lambda: bench.world.state.switch("Quartz", 1.0, bench.world.utc()))
             await asyncio.sleep(1000)
 
         light.set = late
         result = await run.execute()
         assert result.verdict == "incomplete" and "no answer within 10 s" in result.reason
+        await asyncio.sleep(100)
         assert bench.lit() == []
 
     virtual(story())

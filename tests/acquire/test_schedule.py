@@ -151,7 +151,7 @@ def test_gort_file_is_read_unchanged(shared: Path) -> None:
     ("wrong", "words"),
     [
         (entry(recipe="quick_cal"), ["calibrations[0].recipe", "'quick_cal'", "Did you mean 'quick_cals'"]),
-        (entry(time_mode="secs_after_sunest"), ["time_mode", "secs_before_sunrise", "Did you mean 'secs_after_sunset'"]),
+        (entry(time_mode="secs_after_sunest"), ["secs_before_sunrise", "Did you mean 'secs_after_sunset'"]),
         (entry(max_starttime=3), ["unknown key", "Did you mean 'max_start_time'"]),
         (entry(after="two"), ["calibrations[0].after", "'two'", "allowed: one"]),
         (entry(after="one"), ["one after one", "none can be the first"]),
@@ -258,7 +258,13 @@ def test_verb(tmp_path: Path) -> None:
     result = schedule("lvm", date=EVENING)
     words = result.summary()
     assert all(len(line) <= 100 for line in words.splitlines())
-    for text in ("SJD 60995", "Sunset  23:21:36 (20:21); dusk: civil 23:40:47", "12 frames: flat 1, 2,", "7 x bias", "it is disabled"):
+    for text in (
+        "SJD 60995",
+        "Sunset  23:21:36 (20:21); dusk: civil 23:40:47",
+        "12 frames: flat 1, 2,",
+        "7 x bias",
+        "it is disabled",
+    ):
         assert text in words
     assert result.exit_code == 0
     content = json.loads(json.dumps(result.to_dict()))

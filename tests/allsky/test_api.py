@@ -108,6 +108,12 @@ def test_secrets_are_in_no_message_repr_or_log(
     assert made.PASSWORD not in shown and token not in shown and "***" in shown
 
 
+def test_a_password_with_quotes_is_cut_out_of_an_answer_that_repeats_the_call(api: Telescope) -> None:
+    api._secrets.add('pass"wörd')
+    for echo in ('pass"wörd', 'pass\\"wörd', 'pass\\"w\\u00f6rd'):
+        assert api._redacted(f"input: {echo}.") == "input: ***."
+
+
 def test_get_is_repeated_after_500_but_not_for_ever(telescope: FakeTelescope, api: Telescope) -> None:
     telescope.faults = [Fault("error", "info", times=2)]
     assert api.info()["info"]["name"] == "Test Hill"

@@ -82,6 +82,21 @@ def test_a_source_given_by_option_needs_no_edited_file(howto: Content, tmp_path:
     np.testing.assert_allclose(given.gamma, edited.gamma, atol=1e-6)
 
 
+def test_a_catalogue_for_visibilities_that_were_collected_without_one(sky: Content, tmp_path: Path) -> None:
+    """`collect --catalog none`; each snapshot gets the catalogue nearest in time."""
+    usual = run(tmp_path, sky).calibration
+    (tmp_path / "sky.json").write_text(json.dumps(sky))
+    bare = {**sky, "data": [[seen, []] for seen, _ in sky["data"]]}
+    result = run(tmp_path, bare, catalogue=str(tmp_path / "sky.json"))
+    np.testing.assert_array_equal(result.calibration.gamma, usual.gamma)
+    assert result.calibration.notes == usual.notes
+    (tmp_path / "early.json").write_text(json.dumps({**sky, "data": sky["data"][:1]}))
+    late = run(tmp_path, bare, catalogue=str(tmp_path / "early.json"))
+    assert any("15 min away; satellites move half a degree a minute" in note for note in late.calibration.notes)
+    with pytest.raises(ParameterError, match="every snapshot has its own sources"):
+        run(tmp_path, sky, catalogue=str(tmp_path / "sky.json"))
+
+
 TRAPS: list[tuple[str, Callable[[Content], Any], type[Exception], str]] = [
     ("source deleted", lambda c: c["data"][0][1].clear(), DataError, "its list of sources is empty; give one with"),
     ("no source left", lambda c: c["data"][0][1][0].update(el=4.0), DataError, "none of its 1 source.s. is above 10"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import skies
 from calibrant.allsky.calibration import calibrate
 from calibrant.allsky.files import write_json
 from calibrant.allsky.gainsfile import gains_json, read_gains
+from calibrant.allsky.verbs.calibrate import CalibrateResult
 from calibrant.allsky.verdict import judge
 from calibrant.errors import ExistsError, FormatError
 
@@ -87,3 +89,13 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, words: str) -> None:
     path.write_text(text)
     with pytest.raises(FormatError, match=words):
         read_gains(str(path))
+
+
+def test_the_whole_summary_fits_a_terminal() -> None:
+    """Sentences too, which may be long, and no phase is minus zero."""
+    _, data = skies.simulated(satellites=8, given=(skies.NEAR,), seed=2)
+    result = calibrate(data, sources=(replace(skies.NEAR, name="a source with quite a long name " * 4),))
+    verdict = judge(result)
+    summary = CalibrateResult(result, replace(verdict, reasons=(*verdict.reasons, "word " * 60))).summary()
+    assert max(map(len, summary.splitlines())) <= 100
+    assert " -0.00 " not in summary and str(result.antennas[0].phase) == "0.0"

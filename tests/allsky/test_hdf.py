@@ -11,7 +11,8 @@ import pytest
 import skies
 
 from calibrant.allsky.calibration import calibrate
-from calibrant.allsky.hdf import mean_noise, read_catalogue, read_vis_hdf
+from calibrant.allsky.hdf import mean_noise, read_vis_hdf
+from calibrant.allsky.snapshots import read_catalogue
 from calibrant.allsky.verbs.calibrate import solve
 from calibrant.allsky.verdict import judge
 from calibrant.errors import DataError, FormatError
@@ -83,7 +84,7 @@ def test_catalogues_that_cannot_be(tmp_path: Path) -> None:
     for text, words in (("{", "is no JSON"), ('{"a": 1}', "found dict, expected a list of sources")):
         path.write_text(text)
         with pytest.raises(FormatError, match=words):
-            read_catalogue(str(path))
+            read_catalogue(str(path), 0.0)
 
 
 @pytest.mark.real_data

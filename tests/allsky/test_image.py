@@ -13,7 +13,6 @@ from calibrant.allsky.image import (
     beam_shape,
     calibrated,
     direction_cosines,
-    dirty_beam,
     make_image,
     sources_seen,
 )
@@ -113,7 +112,7 @@ def test_antennas_without_a_number_are_left_out() -> None:
 
 
 def test_the_beam_is_one_in_the_zenith_and_its_width_is_that_of_the_peak() -> None:
-    beam = dirty_beam(observed((0.0, 90.0, 1.0)), POSITIONS, LAMBDA, 512)
+    beam = make_image(observed((0.0, 90.0, 1.0)), POSITIONS, LAMBDA, size=512).values
     assert beam[255:257, 255:257] == pytest.approx(1.0, abs=0.01)
     i, j = np.triu_indices(16, 1)
     major, minor, angle = beam_shape((POSITIONS[i] - POSITIONS[j]) / LAMBDA)

@@ -120,7 +120,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["far", "near", "satellites", pytest.param("beacon and satellites", marks=pytest.mark.slow)]
+)
 def test_errors_of_200_simulations_are_as_quoted(case: str) -> None:
     pulls: Pulls = defaultdict(list)
     options = CASES[case]
@@ -307,14 +309,16 @@ def test_a_shuffled_real_sky_is_refused(shared: Path, name: str, seed: int) -> N
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_shuffled_simulated_sky_is_refused(shared: Path, seed: int) -> None:
     held, _ = refused(skies.shuffled(skies.recorded(shared, "sim_multi3_inb")[0], seed))
     assert held < 0.45
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("minutes", [15, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [15, 60])
 def test_a_catalogue_of_another_time_is_refused(shared: Path, minutes: float) -> None:
     refused(skies.later(skies.real(shared, skies.DUNEDIN), minutes, 1))
 

@@ -70,6 +70,8 @@ def test_every_figure_can_be_drawn(case: str) -> None:
     what = material(**CASES[case])
     for plot in PLOTS.values():
         assert plot.section in SECTIONS
+        if plot.name.startswith("sky") and not {"panels", "more"} & CASES[case].keys():
+            continue  # skies are slow to draw, and of nothing else
         for drawing in plot.make(what):
             image = Image.open(io.BytesIO(drawing.png()))
             assert min(image.size) > 100

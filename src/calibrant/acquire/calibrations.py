@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -62,7 +62,7 @@ class Entry(Strict):
             raise ValueError("give min_start_time, or after: nothing says when it begins")
         limited = self.min_start_time is not None or self.max_start_time is not None
         if limited and self.time_mode is None:
-            raise ValueError(f"its times need a time_mode: {', '.join(TimeMode.__args__)}")
+            raise ValueError(f"its times need a time_mode: {', '.join(get_args(TimeMode))}")
         if self.min_start_time is not None and self.max_start_time is not None:
             self._ordered(self.min_start_time, self.max_start_time)
         return self

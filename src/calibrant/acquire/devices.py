@@ -114,7 +114,11 @@ class Light(Device, Protocol):
 
 @runtime_checkable
 class Detector(Device, Protocol):
-    """A camera, several read together, a receiver, a correlator."""
+    """A camera, several read together, a receiver, a correlator.
+
+    One that cannot see the lights at all (a simulated camera beside a simulated lamp) has `sees_lights = False`:
+    then no frame is refused because it is dark.
+    """
 
     cameras: tuple[str, ...]
     light_tight: bool
@@ -134,7 +138,10 @@ class Detector(Device, Protocol):
 
 @runtime_checkable
 class Actuator(Device, Protocol):
-    """A mask, a wheel, the pointing: something with named places."""
+    """A mask, a wheel, the pointing: something with named places.
+
+    One that also has `async def home(self)` is homed when a move fails, before the move is tried once more.
+    """
 
     places: Mapping[str, float]
     """Name -> motor step or other coordinate that orders them."""
@@ -150,6 +157,8 @@ class Actuator(Device, Protocol):
 
 @runtime_checkable
 class Interlock(Protocol):
+    """A condition for working. With `open_shutter_only = True` (weather) it forbids only frames with light."""
+
     name: str
 
     async def check(self) -> list[str]:

@@ -37,6 +37,8 @@ class FollowedDetector(ABC):
     def __init__(self) -> None:
         self._shot: Shot | None = None
         self._beginning = False
+        self._hardware = asyncio.Lock()
+        """Held while an integration begins, so that giving up the one before does not stop it."""
 
     @abstractmethod
     async def _begin(self, spec: CaptureSpec) -> Work:
@@ -58,8 +60,8 @@ class FollowedDetector(ABC):
         try:
             if self._shot is not None:
                 await self._shot.ended()
-            work = await self._started(spec)
-            self._shot = Shot(self, spec.key, work)
+            async with self._hardware:
+                self._shot = Shot(self, spec.key, await self._started(spec))
             return self._shot
         finally:
             self._beginning = False
@@ -81,9 +83,12 @@ class FollowedDetector(ABC):
 
     async def give_up(self, shot: Shot) -> None:
         """Nobody waits for this any more: stop the hardware, if it is still about it. Not to be interrupted."""
-        if shot is self._shot and not shot.over:
-            await shot.drop()
-            await self.halt_quietly()
+        if shot.over:
+            return
+        await shot.drop()
+        async with self._hardware:
+            if shot is self._shot:
+                await self.halt_quietly()
 
     async def halt_quietly(self) -> None:
         with contextlib.suppress(DeviceError):

@@ -262,7 +262,9 @@ async def _switch_off(orders: Orders, report: Callable[..., None]) -> str:
 
     inventory = load_inventory(orders.inventory)
     async with asyncio.timeout(CONNECT_S):
-        observatory = await drivers.connect(inventory, orders.simulate, orders.speed, **orders.options)
+        observatory = await drivers.connect(
+            inventory, orders.simulate, orders.speed, directory=os.path.dirname(orders.journal), **orders.options
+        )
     unverified, _ = await switch_off(observatory.lights, Clock(orders.speed, orders.floor_s), report)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(CONNECT_S):

@@ -24,8 +24,8 @@ DAY = 86400.0
 MJD_1970 = 40587
 TWILIGHTS = {"civil": -6.0, "nautical": -12.0, "astronomical": -18.0}
 """The sun's altitude where they end, degrees."""
-_GRID_S = 300.0
-STEPS = 2
+_GRID_S = 900.0
+STEPS = 3
 """Newton's steps from the grid: to a millisecond."""
 
 

@@ -127,17 +127,23 @@ class Run:
 
     def stop_after_frame(self, by: str = "the program") -> None:
         """End when the frame under way is stored; at once where none is."""
+        if self._ended:
+            return
         self._stop = "frame"
         self._hands.hurry.set()
         self.report("control", command="stop after frame", by=by)
 
     def stop_after_lamp(self, by: str = "the program") -> None:
         """End when the lamp that burns has given its frames; after this frame where none burns."""
+        if self._ended:
+            return
         self._stop = self._stop or "lamp"
         self.report("control", command="stop after lamp", by=by)
 
     def abort(self, reason: str = "aborted") -> None:
         """End now; the frame under way is thrown away. A second call changes nothing."""
+        if self._ended:
+            return
         if self._abort_reason:
             self.report("note", text=f"{reason}: already ending; switching the lights off is not interrupted")
             return
@@ -164,6 +170,10 @@ class Run:
                 found = [f"it does not answer ({error})"]
             problems += [f"{interlock.name}: {text}" for text in found]
         return problems
+
+    @property
+    def _ended(self) -> bool:
+        return self.ledger.stream.closed
 
     @property
     def open_shutter(self) -> bool:

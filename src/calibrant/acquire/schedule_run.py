@@ -254,7 +254,7 @@ class Schedule:
         return self._judged(one, result)
 
     def _judged(self, one: Progress, result: RunResult) -> str:
-        from calibrant.acquire.session import SIGNALS
+        from calibrant.acquire.ears import SIGNALS
 
         self.alarms += result.alarms
         if result.verdict == "unsafe":
@@ -323,7 +323,7 @@ class Schedule:
         return self._result("interrupted (Ctrl-C)")
 
     def _result(self, reason: str) -> NightResult:
-        from calibrant.acquire.session import SIGNALS
+        from calibrant.acquire.ears import SIGNALS
 
         states = {one.state for one in self.progress.values()}
         complete = states <= {"done"} and not reason

@@ -13,12 +13,9 @@ import hashlib
 import json
 import os
 import platform
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from calibrant.acquire import drivers, journal
 from calibrant.acquire.clock import let_go
 from calibrant.acquire.control import LOCK_NAME
 from calibrant.acquire.devices import Observatory
+from calibrant.acquire.ears import Ears
 from calibrant.acquire.events import Documents
 from calibrant.acquire.filing import DiskFiling
 from calibrant.acquire.guard import Guard, Orders
@@ -37,10 +35,10 @@ from calibrant.acquire.result import RunResult
 from calibrant.acquire.resume import Before, content_hash
 from calibrant.acquire.runner import Run, Setting, new_id
 from calibrant.acquire.show import Show
-from calibrant.errors import DataError, ExistsError
+from calibrant.errors import CalibrantError, DataError, ExistsError
 
 PLAN_NAME, INVENTORY_NAME, SIMULATED_NAME = "plan.json", "inventory.json", "simulated.json"
-SIGNALS = {signal.SIGINT: "interrupted (Ctrl-C)", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "terminal gone"}
+CLOSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,9 @@ def default_directory(plan: Plan) -> Path:
 
 
 async def take(request: Request, *, on_run: Callable[[Run], None] | None = None, watch: bool = True) -> RunResult:
-    """Run it. `on_run` is given the run before it starts; `watch`: show progress and handle signals.
+    """Run it. `on_run` is given the run before it starts; `watch`: show progress.
 
+    While it runs, SIGINT, SIGTERM and SIGHUP end it safely (in the main thread; their handlers are restored).
     Raises DeviceBusy where the inventory or the directory is in use, ExistsError where the directory holds another
     run, DeviceError where the devices cannot be reached.
     """
@@ -96,15 +95,20 @@ async def take(request: Request, *, on_run: Callable[[Run], None] | None = None,
         _write_once(request.directory / INVENTORY_NAME, request.inventory.model_dump(mode="json"))
         log = journal.Journal(request.directory / journal.NAME)
         stack.callback(log.close)
+        ears = stack.enter_context(Ears())
         observatory = await drivers.connect(
             request.inventory, request.simulate, request.speed, directory=request.directory, plan=request.plan,
             **_driver_options(request),
         )  # fmt: skip
         try:
             locks = (here.fileno(), everywhere.fileno())
-            return await _run(request, run_id, observatory, log, locks, on_run, watch)
+            result = await _run(request, run_id, observatory, log, locks, ears, on_run, watch)
         finally:
-            await observatory.close()
+            # The lights have been dealt with; a connection that cannot be closed changes nothing any more.
+            with contextlib.suppress(CalibrantError, OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await observatory.close()
+    return replace(result, interrupted=ears.interrupted)
 
 
 async def _run(
@@ -113,6 +117,7 @@ async def _run(
     observatory: Observatory,
     log: journal.Journal,
     locks: tuple[int, ...],
+    ears: Ears,
     on_run: Callable[[Run], None] | None,
     watch: bool,
 ) -> RunResult:
@@ -131,8 +136,7 @@ async def _run(
     lit = any(step.kind == "light_on" for step in request.plan.steps)
     guard = await asyncio.to_thread(Guard, _orders(request, run_id), locks) if lit else None
     run = Run(request.plan, observatory, request.directory, journal=log, filing=filing, guard=guard, setting=setting)
-    documents = Documents()
-    show = Show(request.plan, request.speed)
+    documents, show = Documents(), Show(request.plan, request.speed)
     if watch:
         run.events().listen(show)
     if request.documents:
@@ -141,40 +145,14 @@ async def _run(
         run.report("note", text=text)
     if on_run is not None:
         on_run(run)
+    ears.run = run
     ticking = asyncio.create_task(show.tick())
     try:
-        with _signals(run, watch) as seen:
-            result = await run.execute()
+        return await run.execute()
     finally:
         await let_go(ticking)
         if request.documents:
             documents.write(request.documents)
-    return replace(result, interrupted=signal.SIGINT in seen)
-
-
-@contextlib.contextmanager
-def _signals(run: Run, watch: bool) -> Iterator[list[signal.Signals]]:
-    """Signals end the run as `abort` does, and nothing less: the lights go off first. Yields those that came."""
-    loop, seen = asyncio.get_running_loop(), list[signal.Signals]()
-
-    def end(number: signal.Signals) -> None:
-        seen.append(number)
-        run.abort(SIGNALS[number])
-
-    # Suspended, the run could not switch anything off.
-    suspended = "a run cannot be suspended (Ctrl-Z): a light may burn"
-    handlers: dict[signal.Signals, Callable[[], None]] = {number: partial(end, number) for number in SIGNALS}
-    handlers[signal.SIGTSTP] = partial(run.report, "note", text=suspended)
-    # Elsewhere than in the main thread, signals are the business of the program around it.
-    if not watch or threading.current_thread() is not threading.main_thread():
-        handlers = {}
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
-        yield seen
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
 
 
 def _prepare(request: Request) -> None:

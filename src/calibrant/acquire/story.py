@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from calibrant.acquire import journal
+from calibrant.acquire.control import LOCK_NAME
 from calibrant.acquire.journal import Record
+from calibrant.acquire.lock import holder_of
 from calibrant.errors import DataError
 
 
@@ -130,6 +132,7 @@ class Story:
     frames: list[FrameStory]
     cameras: list[str]
     saturation: float | None = None
+    running: bool = False
     devices: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -152,9 +155,14 @@ class Story:
 
     @property
     def verdict(self) -> str:
-        """complete, incomplete, unsafe, or unfinished: the journal has no end."""
+        """complete, incomplete, unsafe, running, or unfinished: the journal has no end, and nobody runs it."""
+        if self.running:
+            return "running"
         if self.last.verdict == "unsafe" or (not self.last.verdict and self.burning):
             return "unsafe"
+        if self.last.verdict == "complete" and self.missing:
+            # A file has gone since.
+            return "incomplete"
         return self.last.verdict or "unfinished"
 
 
@@ -172,10 +180,14 @@ def read_story(directory: str | Path) -> Story:
     for number, part in enumerate(_parts(records)):
         attempts.append(_attempt(part))
         _fill(frames, part, attempts[-1], number, starts[-1]["cameras"])
+    for frame in frames.values():
+        gone = [file.path for file in frame.files if not (directory / file.path).is_file()]
+        frame.failures += [f"{path} has gone" for path in gone]
+        frame.good = frame.good and not gone
     return Story(
         str(directory), starts[-1]["plan"]["name"], starts[-1]["inventory"]["name"], plan, attempts,
         list(frames.values()), list(starts[-1]["cameras"]), detector.get("saturation"),
-        starts[-1].get("devices", {}), starts[-1].get("versions", {}),
+        holder_of(directory / LOCK_NAME) is not None, starts[-1].get("devices", {}), starts[-1].get("versions", {}),
     )  # fmt: skip
 
 
@@ -223,6 +235,8 @@ def _attempt(records: list[Record]) -> Attempt:
         match record["kind"]:
             case "end":
                 attempt.verdict, attempt.reason = record["verdict"], record["reason"]
+                text = f"{record['verdict']}{': ' if record['reason'] else ''}{record['reason']}"
+                attempt.marks.append(Mark(attempt.at(record["time"]), "end", text))
             case "alarm" | "note":
                 attempt.marks.append(Mark(attempt.at(record["time"]), record["kind"], record["text"]))
             case "failed":

@@ -27,7 +27,6 @@ SKY = "twilight"
 A, B, C = 1.09723745, 3.55598039, -1.86597751
 FUDGE_MIN = 1.0
 SHORTEST_S, LONGEST_S, LONGEST_EXTRA_S = 1.0, 300.0, 100.0
-MORNING_LONGEST_S = 400.0
 BEFORE_EXPOSURE_S = 5.0
 """From gort's computing a time to the shutter's opening: fits 3350 recorded LVM exposures to 0.1 % (median)."""
 OVERHEAD_S = 9.0
@@ -57,9 +56,9 @@ def exposure_time(seconds_of_night: float) -> float:
 
 def sky_flats(horizon: float, begin: float, part: Part, between_s: float, fibres: list[str]) -> list[SkyFlat]:
     """The frames that can be taken from `begin` on; `horizon`: sunset or sunrise; `between_s`: from end to begin."""
-    return _evening(horizon, begin, between_s, fibres) if part == "evening" else _morning(
-        horizon, begin, between_s, fibres
-    )  # fmt: skip
+    if part == "evening":
+        return _evening(horizon, begin, between_s, fibres)
+    return _morning(horizon, begin, between_s, fibres)
 
 
 def _evening(sunset: float, begin: float, between_s: float, fibres: list[str]) -> list[SkyFlat]:

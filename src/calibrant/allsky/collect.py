@@ -16,6 +16,7 @@ from typing import Any
 
 from calibrant.allsky.api import Catalogue, Telescope
 from calibrant.allsky.files import check_output, load_json, write_json
+from calibrant.allsky.snapshots import APART_S
 from calibrant.allsky.words import folded
 from calibrant.errors import DataError, ExistsError, FormatError, ParameterError, ServerError
 from calibrant.progress import say
@@ -24,8 +25,6 @@ INTERRUPTED = 130
 FRESH_WAIT_S = 60.0
 """So long new visibilities are waited for."""
 POLL_S = 1.0
-APART_S = 60.0
-"""Satellites move half a degree a minute: a catalogue further away in time deserves a word."""
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 Sources = list[dict[str, Any]]
 FindSources = Callable[[str, dict[str, Any]], tuple[Sources, str]]

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.allsky.files import load_json
 from calibrant.allsky.snapshots import (
     L1_HZ,
     CalibrationData,
-    Source,
-    catalogue_sources,
     make_snapshot,
     parse_time,
+    read_catalogue,
 )
 from calibrant.errors import FormatError
 
@@ -45,10 +43,9 @@ def read_vis_hdf(path: str, catalogue: str = "") -> CalibrationData:
     positions = np.asarray(content["antenna_positions"], dtype=np.float64)
     label = f"{path}: mean of {len(vis)} integrations"
     times = [parse_time(_text(stamp), label, assume_utc=True) for stamp in np.ravel(content["timestamp"])]
-    sources = read_catalogue(catalogue) if catalogue else ()
-    snapshot = make_snapshot(
-        float(np.mean(times)), pairs, vis.mean(axis=0).astype(np.complex128), sources, label, len(positions)
-    )
+    middle = float(np.mean(times))
+    sources, note = read_catalogue(catalogue, middle) if catalogue else ((), "")
+    snapshot = make_snapshot(middle, pairs, vis.mean(axis=0).astype(np.complex128), sources, label, len(positions))
     location = config.get("location") or config
     return CalibrationData(
         name=str(config.get("name", "")),
@@ -62,6 +59,7 @@ def read_vis_hdf(path: str, catalogue: str = "") -> CalibrationData:
         phase=_column(content.get("phases"), len(positions)),
         noise=mean_noise(vis),
         path=path,
+        notes=(note,) if note else (),
     )
 
 
@@ -72,16 +70,6 @@ def mean_noise(vis: NDArray[Any]) -> float:
     apart = np.diff(vis, axis=0)
     one = np.sqrt(np.median(np.abs(apart) ** 2) / np.log(2) / 4)
     return float(one / np.sqrt(len(vis)))
-
-
-def read_catalogue(path: str) -> tuple[Source, ...]:
-    """Sources of a JSON file: a catalogue's list, or the first snapshot's of a calibration file."""
-    content = load_json(path, "a list of sources {name, az, el, r}")
-    if isinstance(content, dict) and content.get("data"):
-        content = content["data"][0][1]
-    if not isinstance(content, list):
-        raise FormatError(f"{path}: found {type(content).__name__}, expected a list of sources {{name, az, el, r}}")
-    return catalogue_sources(content, path)
 
 
 def _config(value: Any, path: str) -> dict[str, Any]:

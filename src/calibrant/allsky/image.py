@@ -127,13 +127,6 @@ def make_image(
     )
 
 
-def dirty_beam(image_of: Snapshot, positions: Real, wavelength_m: float, size: int = 512) -> NDArray[np.float32]:
-    """The answer of all baselines of a snapshot to a source of flux 1 in the zenith."""
-    i, j = image_of.antenna1, image_of.antenna2
-    zenith = np.exp(2j * np.pi * (positions[i, 2] - positions[j, 2]) / wavelength_m)
-    return _transform(i, j, zenith, positions / wavelength_m, size)
-
-
 def _transform(
     i: NDArray[np.int64], j: NDArray[np.int64], values: NDArray[np.complex128], turns: Real, size: int
 ) -> NDArray[np.float32]:

@@ -103,14 +103,13 @@ def make_truth(
 
 def _positions(rng: np.random.Generator, antennas: int, size_m: float) -> Real:
     """Random places on a disc, no two nearer than SPACING_M where there is room."""
-    chosen: list[Real] = []
+    chosen = np.empty((0, 2))
     for _ in range(200 * antennas):
         place = rng.uniform(-size_m / 2, size_m / 2, 2)
-        far = all(np.hypot(*(place - other)) >= SPACING_M for other in chosen)
-        if np.hypot(*place) <= size_m / 2 and far:
-            chosen.append(place)
+        if np.hypot(*place) <= size_m / 2 and (np.hypot(*(chosen - place).T) >= SPACING_M).all():
+            chosen = np.vstack([chosen, place])
         if len(chosen) == antennas:
-            return np.column_stack([np.array(chosen), np.zeros(antennas)])
+            return np.column_stack([chosen, np.zeros(antennas)])
     raise ParameterError(f"{antennas} antennas do not fit on a disc of {size_m:g} m, {SPACING_M:g} m apart")
 
 
@@ -199,11 +198,3 @@ def truth_json(truth: Truth) -> dict[str, Any]:
             for sources, fluxes in zip(truth.sources, truth.fluxes, strict=True)
         ],
     }
-
-
-def phase_gain_errors(gamma: NDArray[np.complex128], truth: Truth) -> tuple[Real, Real]:
-    """(phase errors in radians, relative gain errors) of solved gains against the truth, free of the gauge."""
-    good = np.isfinite(truth.gain) & (np.abs(gamma) > 0)
-    ratio = gamma[good] * truth.gain[good] * np.exp(-1j * truth.phase[good])
-    ratio = ratio / np.exp(1j * np.angle(ratio.sum())) / np.mean(np.abs(ratio))
-    return np.angle(ratio), np.abs(ratio) - 1.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.allsky.files import load_json
-from calibrant.errors import DataError, FormatError
+from calibrant.errors import DataError, FormatError, ParameterError
 
 L1_HZ = 1.57542e9
 LIGHT = 299792458.0
+APART_S = 60.0
+"""Satellites move half a degree a minute: a catalogue further away in time deserves a word."""
 FAR_M = 1e6
 """Sources beyond this distance are infinitely far for any array of metres."""
 
@@ -233,6 +235,42 @@ def catalogue_sources(catalogue: Any, label: str) -> tuple[Source, ...]:
                 f"{label}: source {number} is {str(entry)[:60]!r}, expected {{name, az, el, r}} in degrees and metres"
             ) from None
     return tuple(result)
+
+
+def read_catalogue(path: str, time: float) -> tuple[tuple[Source, ...], str]:
+    """Sources of a JSON file: a catalogue's list, or those of a calibration file's snapshot that is nearest to `time`.
+
+    The second value says so in words where that is so far away that satellites have moved; empty otherwise.
+    """
+    content = load_json(path, "a list of sources {name, az, el, r}")
+    apart = math.nan
+    if isinstance(content, dict) and content.get("data"):
+        other = from_json(content, path, assume_utc=True)
+        distances = [abs(one.time - time) for one in other.snapshots]
+        apart, number = min((d if math.isfinite(d) else math.inf, k) for k, d in enumerate(distances))
+        sources = other.snapshots[number].sources
+    elif isinstance(content, list):
+        sources = catalogue_sources(content, path)
+    else:
+        raise FormatError(f"{path}: found {type(content).__name__}, expected a list of sources {{name, az, el, r}}")
+    if APART_S < apart < math.inf:
+        return (
+            sources,
+            f"The catalogue of {path} is of {apart / 60:.0f} min away; satellites move half a degree a minute.",
+        )
+    return sources, ""
+
+
+def with_catalogue(data: CalibrationData, path: str) -> CalibrationData:
+    """The data with sources of a catalogue file in the snapshots that have none; ParameterError where all have some."""
+    if all(one.sources for one in data.snapshots):
+        raise ParameterError(
+            f"{data.path}: every snapshot has its own sources, so {path} would not be looked at; leave it out"
+        )
+    found = {one.label: read_catalogue(path, one.time) for one in data.snapshots if not one.sources}
+    snapshots = tuple(one if one.sources else replace(one, sources=found[one.label][0]) for one in data.snapshots)
+    words = dict.fromkeys(note for _, note in found.values() if note)
+    return replace(data, snapshots=snapshots, notes=(*data.notes, *words))
 
 
 def parse_time(text: Any, label: str, assume_utc: bool = False) -> float:

@@ -62,12 +62,12 @@ GROUPS: dict[str, dict[str, str]] = {
     "Acquisition": {
         "acquire check": "calibrant.acquire.verbs.check:check",
         "acquire plan": "calibrant.acquire.verbs.plan:plan",
-        "acquire run": "calibrant.acquire.verbs.run:run",
-        "acquire resume": "calibrant.acquire.verbs.resume:resume",
+        "acquire run": "calibrant.jobs.acquire_run:run",
+        "acquire resume": "calibrant.jobs.acquire_run:resume",
         "acquire status": "calibrant.acquire.verbs.status:status",
         "acquire stop": "calibrant.acquire.verbs.stop:stop",
         "acquire abort": "calibrant.acquire.verbs.abort:abort",
-        "acquire schedule": "calibrant.acquire.verbs.schedule:schedule",
+        "acquire schedule": "calibrant.jobs.acquire_run:schedule",
         "acquire report": "calibrant.jobs.acquire_report:report",
     },
 }

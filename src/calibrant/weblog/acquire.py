@@ -11,13 +11,14 @@ from typing import Any
 
 from calibrant.acquire.story import Story
 from calibrant.acquire.timeline import clock
+from calibrant.acquire.twilight import RECIPE as TWILIGHT
 from calibrant.plots.acquire import PLOTS
 from calibrant.weblog.acquire_material import material, thumbnails
 from calibrant.weblog.page import draw_all, render_page, write_page
 
 NAME = "report.html"
 HEADINGS = {"timeline": "Time line", "frames": "Frames"}
-MARKS = {"complete": "✓", "incomplete": "!", "unfinished": "!", "unsafe": "✕"}
+MARKS = {"complete": "✓", "incomplete": "!", "unfinished": "!", "running": "…", "unsafe": "✕"}
 Rows = list[tuple[str, ...]]
 
 
@@ -92,7 +93,9 @@ def reasons_of(story: Story) -> list[str]:
     """The verdict in sentences."""
     good, wanted = len(story.frames) - len(story.missing), len(story.frames)
     sentences = list(story.alarms)
-    if story.burning and not story.alarms:
+    if story.running:
+        sentences.append(f"The run is under way; lamps on now: {', '.join(story.burning) or 'none'}.")
+    elif story.burning and not story.alarms:
         sentences.append(
             f"Nobody has seen these lamps off since: {', '.join(story.burning)}. A person must look and switch off by "
             "hand."
@@ -101,9 +104,9 @@ def reasons_of(story: Story) -> list[str]:
                      f"{good} of {wanted} frames are there and passed their checks.")  # fmt: skip
     if story.last.reason and not story.last.reason.endswith("frames are missing"):
         sentences.append(f"It ended early: {story.last.reason}.")
-    if not story.last.verdict:
-        sentences.append("The journal has no end: the run goes on still, or its process died.")
-    if not story.burning:
+    if not story.last.verdict and not story.running:
+        sentences.append("The journal has no end: its process died.")
+    if not story.burning and not story.running:
         when = "at the end" if story.last.verdict else "when the journal ended"
         sentences.append(f"All lamps were off {when}, as read back from them.")
     return sentences
@@ -112,13 +115,16 @@ def reasons_of(story: Story) -> list[str]:
 def steps_of(story: Story) -> list[tuple[str, str]]:
     """What to do now, as (sentence, command)."""
     where = shlex.quote(os.path.abspath(story.directory))
+    if story.running:
+        return [("See what it does now:", f"calibrant acquire status {where}"),
+                ("End it after this frame; what is there stays:", f"calibrant acquire stop {where}")]  # fmt: skip
     steps = []
     if story.verdict == "unsafe":
         lamps = ", ".join(story.burning) or "all lamps"
         steps.append((f"Look and switch off by hand: {lamps}.", ""))
-    if not story.last.verdict:
-        steps.append(("See whether the run goes on still:", f"calibrant acquire status {where}"))
-    if story.missing:
+    if story.missing and story.plan.get("sequence", {}).get("recipe") == TWILIGHT:
+        steps.append(("These flats cannot be resumed: the sky has changed. The schedule takes all of them anew.", ""))
+    elif story.missing:
         count = len(story.missing)
         some = "frame that is" if count == 1 else f"{count} frames that are"
         steps.append((f"Take the {some} missing. Nothing that is there is taken again or overwritten:",
@@ -158,6 +164,8 @@ def grouped(problems: Sequence[str]) -> list[str]:
 def event_rows(story: Story) -> Rows:
     """Alarms, failures, commands and notes in order."""
     rows: Rows = []
+    if all(mark.kind == "end" and mark.text == "complete" for attempt in story.attempts for mark in attempt.marks):
+        return rows
     for number, attempt in enumerate(story.attempts, 1):
         which = f"{number}: " if len(story.attempts) > 1 else ""
         rows += [(f"{which}{clock(round(mark.time))}", mark.kind, mark.text) for mark in attempt.marks]

@@ -98,7 +98,7 @@ def thumbnails(story: Story) -> dict[str, list[Thumbnail]]:
                 ("", (0, 0), "no picture: there are too many") if left <= 0 else _picture(story, file.path)
             )
             left -= 1
-            shown[frame.key].append(Thumbnail(file.camera, file.path, image, size, words or why, file.ok and not why))
+            shown[frame.key].append(Thumbnail(file.camera, file.path, image, size, why or words, file.ok and not why))
     return shown
 
 

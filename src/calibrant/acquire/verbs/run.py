@@ -192,6 +192,7 @@ def source_of(inventory: str) -> str:
 def execute(request: Any) -> RunReport:
     """Show the plan, run it, report."""
     import asyncio
+    import signal
     import time
 
     from calibrant.acquire import timeline
@@ -204,5 +205,12 @@ def execute(request: Any) -> RunReport:
     for line in [head, *timeline.wrapped(plan.warnings, "warning: "), *timeline.table(plan)]:
         say(line)
     begin = time.monotonic()
-    result = asyncio.run(take(request))
+    try:
+        result = asyncio.run(take(request))
+    except asyncio.CancelledError:
+        # Interrupted before there was a run: while the devices were being reached.
+        raise KeyboardInterrupt from None
+    if result.interrupted:
+        # Who presses Ctrl-C twice still wants to read what became of the run.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return RunReport(plan, str(request.directory), result, round(time.monotonic() - begin, 3))

@@ -74,7 +74,9 @@ def schedule(
     inventory: options.InventoryName = options.INVENTORY,
     date: Annotated[str, Param("The night: date of its evening, 2025-11-15, or SJD, 60995. Empty: tonight.")] = "",
     run: Annotated[bool, Param("Take them: wait for each one's time, run it, try again what fails.")] = False,
-    output: Annotated[str, Param("Directory of the night: --run goes on with one that is there; what is over there is said.")] = "",
+    output: Annotated[
+        str, Param("Directory of the night: --run goes on with one that is there; what is over there is said.")
+    ] = "",
     simulate: Simulate = False,
     speed: Annotated[float, Param("A simulated night passes so many times faster.")] = 1.0,
     state: State = "",

@@ -172,13 +172,14 @@ def solve(
 
 def read_data(file: str, catalogue: str = "", assume_utc: bool = False) -> CalibrationData:
     """A calibration file (JSON) or the telescope's visibilities (HDF5) by the name's ending."""
-    from calibrant.allsky.snapshots import read_calibration_data
+    from calibrant.allsky.snapshots import read_calibration_data, with_catalogue
 
     if file.endswith((".hdf", ".h5", ".hdf5")):
         from calibrant.allsky.hdf import read_vis_hdf
 
         return read_vis_hdf(file, catalogue)
-    return read_calibration_data(file, assume_utc)
+    data = read_calibration_data(file, assume_utc)
+    return with_catalogue(data, catalogue) if catalogue else data
 
 
 def _remarks(method: str, api: str, starts: int) -> list[str]:

@@ -33,7 +33,8 @@ def thumbnail(image: NDArray[Any]) -> bytes:
 
 def _averaged(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means of blocks, so that thin lines stay; what does not fill a block is cut off."""
-    rows, columns = (max(1, -(-size // WIDTH)) for size in plane.shape)
+    factor = -(-max(plane.shape) // WIDTH)
+    rows, columns = (max(1, min(factor, size)) for size in plane.shape)
     height, width = plane.shape[0] // rows, plane.shape[1] // columns
     blocks = plane[: height * rows, : width * columns].reshape(height, rows, width, columns)
     return np.asarray(blocks.mean(axis=(1, 3)))

@@ -72,7 +72,7 @@ def draw(line: AttemptLine) -> Figure:
     axes.set_yticks(range(len(rows)), [ROWS.get(name, name) for name in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    last = max([line.seconds, *(span.end for span in (*line.spans, *line.planned))])
+    last = max([1.0, line.seconds, *(span.end for span in (*line.spans, *line.planned))])
     axes.set_xlim(-0.005 * last, 1.005 * last)
     _ticks(axes, line, last)
     key(figure, _legend(line), columns=11)
