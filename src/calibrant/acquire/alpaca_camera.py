@@ -49,12 +49,6 @@ class Head(AlpacaDevice):
         found = {name: await self.perhaps(name) for name in names}
         self._defaults = {name: value for name, value in found.items() if value is not None}
 
-    @property
-    def shape(self) -> list[int] | None:
-        """Rows and columns of a frame without options, where it is known."""
-        known = self._defaults.get("numy"), self._defaults.get("numx")
-        return None if None in known else [int(size) for size in known if size is not None]
-
     async def check_idle(self) -> None:
         state = await self.get("camerastate")
         if state == BROKEN:
@@ -200,9 +194,7 @@ class AlpacaDetector(FollowedDetector):
         return dict(zip(self.cameras, states, strict=True))
 
     def describe(self) -> dict[str, Any]:
-        about = {"driver": "alpaca", "cameras": {head.name: head.describe() for head in self.heads}}
-        shapes = [head.shape for head in self.heads]
-        return {**about, "shape": shapes[0]} if shapes[0] and shapes.count(shapes[0]) == len(shapes) else about
+        return {"driver": "alpaca", "cameras": {head.name: head.describe() for head in self.heads}}
 
 
 class AlpacaWork:

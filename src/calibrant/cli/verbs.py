@@ -117,7 +117,25 @@ def summary(target: str) -> str:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+    wrapped = _wrapped(tree, function)
+    if wrapped:
+        return summary(wrapped)
     raise AttributeError(f"module {module!r} defines no function {function!r}")
+
+
+def _wrapped(tree: ast.Module, function: str) -> str:
+    """What `function = wrapper(imported)` wraps, as "module:function"; empty where it is not defined so."""
+    homes = {
+        alias.asname or alias.name: f"{node.module}:{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(args=[ast.Name(id=inner)])) if name == function:
+                return homes.get(inner, "")
+    return ""
 
 
 def _source(module: str) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,15 +34,19 @@ class StationReport:
     commands: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        lines = [f"Verdict: {self.verdict}", *(f"  {reason}" for reason in self.reasons)]
+        lines = [f"Verdict: {self.verdict}"]
+        for reason in self.reasons:
+            lines += textwrap.wrap(reason, 98, initial_indent="  ", subsequent_indent="    ")
         if self.judgement.bands:
             lines += ["", f"{'band':32s} pol points  ratio scatter    SEFD/Jy  Tsys/K"]
         lines += [
-            f"{band.band[:32]:32s}  {band.pol}  {band.points:6d} {band.ratio_median:6.3f}  {band.ratio_scatter:6.3f} "
-            f"{band.sefd_median_jy:10.0f} {band.tsys_median_k:7.1f}"
+            f"{band.band[:32]:32s}  {band.pol}  {band.points:6d} {_shown(band.ratio_median, '6.3f')}  "
+            f"{_shown(band.ratio_scatter, '6.3f')} {_shown(band.sefd_median_jy, '10.0f')} "
+            f"{_shown(band.tsys_median_k, '7.1f')}"
             for band in self.judgement.bands
         ]
-        lines += [f"advice: {sentence}" for sentence in self.judgement.advice]
+        for sentence in self.judgement.advice:
+            lines += textwrap.wrap(f"advice: {sentence}", 98, subsequent_indent="  ")
         return "\n".join([*lines, f"wrote {self.report}"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,6 +59,11 @@ class StationReport:
         }
 
 
+def _shown(value: float, form: str) -> str:
+    """A number in its column, or a dash."""
+    return f"{value:{form}}" if math.isfinite(value) else f"{'-':>{form.split('.')[0]}}"
+
+
 def report(
     logs: options.Logs,
     rxg: options.Rxg = [],  # noqa: B006
@@ -62,8 +73,10 @@ def report(
     lo: options.Lo = "",
     freq: options.Freq = "",
     detector: options.Detector = "",
+    scan: options.Scan = "",
     time: options.Time = "",
     elevation: options.Elevation = "",
+    where: options.Where = "",
     session: options.Session = "",
     opacity: options.Opacity = "auto",
     tatm: options.Tatm = "273",
@@ -91,8 +104,8 @@ def report(
 
     beside = _outputs(output, overwrite)
     selection = {
-        "source": source, "pol": pol, "lo": lo, "freq": freq, "detector": detector, "time": time,
-        "elevation": elevation,
+        "source": source, "pol": pol, "lo": lo, "freq": freq, "detector": detector, "scan": scan, "time": time,
+        "elevation": elevation, "where": where,
     }  # fmt: skip
     treated = options.of_receivers(opacity, tatm, gain_tcal, gain_at, like_gnplt=like_gnplt)
     loaded = load(logs, rxg=rxg, flux=flux, session=session, selection=selection, **treated)
@@ -165,6 +178,9 @@ def _outputs(output: str, overwrite: bool) -> str:
     for path in (output, f"{stem}.json"):
         if os.path.exists(path) and not overwrite:
             raise ExistsError(f"{path} exists; give --overwrite to replace it, or another --output")
+    folder = os.path.dirname(output)
+    if folder and not os.path.isdir(folder):
+        raise ParameterError(f"output={output!r}: there is no directory {folder!r}; make it, or give another --output")
     return f"{stem}.json"
 
 

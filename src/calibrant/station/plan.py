@@ -193,7 +193,8 @@ def suggested_order(sky: Sky, flux: FluxTable, bins: Sequence[Bin], slew: float)
     """Visits that fill the elevations which a gain curve lacks; AQUIR itself never optimises.
 
     At each step it goes to the source whose range of elevation has the fewest scans, is soonest out of reach, and is
-    quickly got to: calibrators first, pointing sources where no calibrator is up. At most 200, what a file holds.
+    quickly got to: calibrators first, pointing sources where no calibrator is up or ever comes to that elevation. At
+    most 200, what a file holds.
     """
     sources = gain_sources(sky.control, flux)
     names = {n: sky.control.targets[n].name.lower() for n in sources}
@@ -202,7 +203,7 @@ def suggested_order(sky: Sky, flux: FluxTable, bins: Sequence[Bin], slew: float)
     visits: list[Visit] = []
     while time < sky.end and len(visits) < MAX_TARGETS:
         options = [visit for n in sources if (visit := _option(sky, n, time, visits, slew))]
-        options = [visit for visit in options if sources[visit.target] == "c"] or options
+        options = [v for v in options if sources[v.target] == "c" or tally.alone(v)] or options
         if not options:
             time += MINUTE
             continue
@@ -252,6 +253,12 @@ class _Tally:
         # minutes from each minute on in which some source is in the range
         self.left = np.cumsum(np.array(present)[:, ::-1], axis=1)[:, ::-1]
         self.start = sky.start
+        self.wanted = [{name for name, _, _ in item.reachable} for item in bins]
+
+    def alone(self, visit: Visit) -> bool:
+        """A range of elevation without a scan, to which no calibrator comes."""
+        k = self._bin(visit)
+        return self.count[k] == 0 and visit.name in self.wanted[k]
 
     def _bin(self, visit: Visit) -> int:
         return max(int(np.searchsorted(self.lows, visit.elevation_deg, side="right")) - 1, 0)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import calibrant
-from calibrant.errors import DataError, FormatError
+from calibrant.errors import DataError, FormatError, ParameterError
 from calibrant.station.rxg import Rxg, parse
 from calibrant.station.rxg_changes import Changes, describe, effects, uneven
 from calibrant.station.rxg_check import check_rxg
@@ -49,8 +49,8 @@ class RxgUpdate:
 def plan_update(path: str | os.PathLike[str], changes: Changes, today: date | None = None) -> RxgUpdate:
     """New values for a file, with its date line set to today (UTC) and a comment of what changed and how.
 
-    Raises FormatError where the file has errors, ParameterError for values that it cannot hold, DataError should the
-    new text not read back as asked.
+    Raises FormatError where the file has errors, ParameterError for values that it cannot hold or whose ground has
+    moved since the fit, DataError should the new text not read back as asked.
     """
     name = os.fspath(path)
     data = read_bytes(name)
@@ -68,6 +68,7 @@ def plan_update(path: str | os.PathLike[str], changes: Changes, today: date | No
         _refuse_errors(new_text, f"{name} (new)")
         result = parse(new_text, name)
         _verify(old, result, changes)
+        _refuse_moved_ground(result, changes)
     diff = unified_diff(old_text, new_text, name)
     fingerprint = hashlib.sha256(data).hexdigest()
     return RxgUpdate(
@@ -108,6 +109,17 @@ def _refuse_errors(text: str, name: str) -> None:
     for problem in check_rxg(text):
         if problem.severity == "error":
             raise FormatError(f"{problem.describe(name)} See 'calibrant station check --fix {name}' first.")
+
+
+def _refuse_moved_ground(new: Rxg, changes: Changes) -> None:
+    """Values of a fit are wrong beside others than those it took as right: a deviation would be corrected twice."""
+    for ground in changes.grounds:
+        if moved := ground.moved(new):
+            raise ParameterError(
+                f"{ground.path}: was fitted with other {', '.join(moved)} than {new.name} will hold: the same "
+                "deviation would be corrected twice. Update with one fit, fit again with the new file, then update "
+                "with that."
+            )
 
 
 def _verify(old: Rxg, new: Rxg, changes: Changes) -> None:

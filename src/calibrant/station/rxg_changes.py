@@ -25,6 +25,46 @@ from calibrant.station.text import read_text
 UNEVEN = 0.02
 """Measured Tcal this far from the table's, in the median, are worth a warning where other rows stay."""
 KINDS = ("dpfu", "curve", "tcal", "scale_tcal", "trec")
+SAME = 1e-4
+"""Relative difference up to which a value counts as the one that a fit took."""
+_ELEVATIONS = np.arange(5.0, 91.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the values of one fit rest on: the content of the rxg file that it took as right, for its polarisations."""
+
+    path: str
+    """Of the fit's JSON."""
+    pols: tuple[str, ...]
+    content: Mapping[str, Any]
+    """As `content_of` gives it."""
+
+    def moved(self, rxg: Rxg) -> list[str]:
+        """What of it is different in `rxg`, in words."""
+        found = []
+        curve, dpfu, tcal = (self.content.get(name) for name in ("curve", "dpfu", "tcal"))
+        now = rxg.curve(_ELEVATIONS)
+        if curve and not np.allclose(GainCurve(curve["kind"], tuple(curve["coefficients"]))(_ELEVATIONS), now, SAME):
+            found.append("gain curve")
+        for pol in (pol for pol in rxg.pols if pol in self.pols):
+            if dpfu and not math.isclose(dpfu[pol], rxg.dpfu[pol], rel_tol=SAME):
+                found.append(f"DPFU {pol}cp")
+            if tcal:
+                freq, kelvin = np.array(tcal[pol], dtype=np.float64).reshape(-1, 2).T
+                if not np.allclose(rxg.tcal_at(pol, freq), kelvin, SAME):
+                    found.append(f"Tcal {pol}cp")
+        return found
+
+
+def content_of(rxg: Rxg, names: Iterable[str]) -> dict[str, Any]:
+    """What a fit that trusts `names` ("tcal", "curve", "dpfu") takes from a file, as plain data."""
+    content = {
+        "tcal": {pol: np.column_stack(rxg.tcal[pol]).tolist() for pol in rxg.pols},
+        "curve": {"kind": rxg.curve.kind, "coefficients": list(rxg.curve.coefficients)},
+        "dpfu": {str(pol): rxg.dpfu[pol] for pol in rxg.pols},
+    }
+    return {name: content[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -38,6 +78,8 @@ class Changes:
     trec: dict[Pol, float] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
     """How each fit was made, for the comment in the file."""
+    grounds: tuple[Ground, ...] = ()
+    """What each fit took from the file as right."""
 
     def __bool__(self) -> bool:
         return bool(self.dpfu or self.curve or self.tcal or self.scale_tcal or self.trec)
@@ -60,6 +102,7 @@ class Changes:
             self.scale_tcal | other.scale_tcal,
             self.trec | other.trec,
             (*self.methods, *other.methods),
+            (*self.grounds, *other.grounds),
         )
 
 
@@ -80,7 +123,24 @@ def read_changes(path: str, rxg_name: str) -> Changes:
             f"{path}: found no list \"rxg_changes\", expected the JSON of 'calibrant station fit ... --json'."
         )
     method = ". ".join(filter(None, [str(content.get("method", "")), _logs(content.get("logs"))]))
-    return changes_from(items, rxg_name, content.get("rxg", ""), method, path)
+    changes = changes_from(items, rxg_name, content.get("rxg", ""), method, path)
+    pols = tuple(str(item["pol"]) for item in items if "pol" in item)
+    return changes.with_(Changes(grounds=(Ground(path, pols, _ground(content, path)),)))
+
+
+def _ground(content: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """`rests_on` of a fit's JSON; empty where it has none."""
+    found = content.get("rests_on", {})
+    try:
+        for rows in found.get("tcal", {}).values():
+            np.array(rows, dtype=np.float64).reshape(-1, 2)
+        for value in found.get("dpfu", {}).values():
+            _number(value)
+        if "curve" in found:
+            GainCurve(found["curve"]["kind"], tuple(map(_number, found["curve"]["coefficients"])))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: found a \"rests_on\" that cannot be used ({error}); fit again.") from None
+    return cast(Mapping[str, Any], found)
 
 
 def _logs(logs: Any) -> str:

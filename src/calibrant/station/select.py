@@ -95,7 +95,7 @@ def _names(what: str, values: NDArray[np.str_], text: str) -> Mask:
         pattern = item.lstrip("!")
         hits = {name for name in present if fnmatch.fnmatchcase(name.lower(), pattern)}
         if not hits and not set("*?[") & set(pattern):
-            raise SelectionError(f"{unknown(what, pattern, tuple(present))}, in the selection {text!r}")
+            raise SelectionError(f"selection {text!r}: {unknown(what, pattern, tuple(present))}")
         chosen = chosen - hits if item.startswith("!") else chosen | hits
     return np.isin(values, sorted(chosen))
 

@@ -6,7 +6,7 @@ import math
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from calibrant.errors import ParameterError
@@ -38,6 +38,9 @@ class Common:
     used: str
     left_out: dict[str, int]
     points: int
+    rests_on: dict[str, Any] = field(default_factory=dict)
+    """What the fit took from the rxg file as right; `update` refuses values whose ground has changed."""
+    session: str = ""
 
     def head(self) -> list[str]:
         logs = ", ".join(os.path.basename(log) for log in self.logs)
@@ -51,7 +54,19 @@ class Common:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"rxg": self.rxg, "logs": list(self.logs), "points": self.points, "left_out": self.left_out}
+        return {
+            "rxg": self.rxg, "logs": list(self.logs), "session": self.session, "points": self.points,
+            "left_out": self.left_out, "rests_on": self.rests_on,
+        }  # fmt: skip
+
+
+def common(use: Usable, logs: tuple[str, ...], session: str, *trusted: str) -> Common:
+    """The common part of a result; `trusted`: what was taken from the rxg file, of "tcal", "curve" and "dpfu"."""
+    from calibrant.station.rxg_changes import content_of
+
+    return Common(
+        use.rxg.name, logs, use.describe(), use.left_out, len(use.points), content_of(use.rxg, trusted), session
+    )
 
 
 def selection(*values: str) -> dict[str, str]:

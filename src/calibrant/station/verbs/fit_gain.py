@@ -143,7 +143,9 @@ def fit_gain(
     warnings += _unshared(curve, level, use.rxg)
     method += f"; gain with Tcal {gain_tcal:g} K" if gain_tcal else f"; gain scaled to {gain_at}" if gain_at else ""
     old = {str(p): use.rxg.dpfu[p] for p in use.rxg.pols}
-    common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
+    assumed = {"curve": ("tcal",), "dpfu": ("tcal", "curve"), "scale": ("dpfu", "curve")}[mode]
+    assumed = tuple(name for name in assumed if not (name == "tcal" and (gain_tcal or gain_at)))
+    common = fit_common.common(use, names, session, *assumed)
     changes = tuple(_changes(mode, curve, level))
     return FitGainResult(
         common, mode, method, curve, level,

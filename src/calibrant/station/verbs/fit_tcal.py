@@ -123,5 +123,5 @@ def fit_tcal(
     changes = tuple(
         {"pol": p, "tcal": [list(row) for row in fit.merged(p)]} for p in pols if fit.merged(p)
     )  # fmt: skip
-    common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
+    common = fit_common.common(use, names, session, "dpfu", "curve")
     return FitTcalResult(common, fit, changes, predict(use.points, use.rxg, changes, treated["opacity"]))

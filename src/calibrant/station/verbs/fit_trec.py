@@ -122,7 +122,7 @@ def fit_trec(
             data, interval_hours=interval, tatm_k=atmosphere, fit_tatm=tatm == "fit", per_segment=per_segment,
             loss=cast(Any, loss), limit=limit,
         )  # fmt: skip
-    common = fit_common.Common(use.rxg.name, names, use.describe(), use.left_out, len(use.points))
+    common = fit_common.common(use, names, session, "tcal")
     changes = tuple({"pol": p, "trec": value} for p, value in fit.trec.items())
     return FitTrecResult(common, fit, words, cast(dict[str, float], dict(use.rxg.trec)), changes)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.errors import ExistsError, ParameterError
+from calibrant.errors import DataError, ExistsError, ParameterError
 from calibrant.params import Overwrite, Param
 from calibrant.station.select import FREQUENCY_TOLERANCE_MHZ
 from calibrant.station.verbs import options
@@ -115,8 +115,11 @@ def plot(
         loaded, x, y, colour, highlight, limits, symbols=symbols,
         show_deleted=show_deleted, errors=errors, fit=fit,
     )  # fmt: skip
-    save(lambda: draw_scatter(what), path)
     finite = np.isfinite(what.x) & np.isfinite(what.y)
+    if not finite.any():
+        why = "; ".join(notes) or f"of {len(finite)} points none has a {x} and a {y}"
+        raise DataError(f"there is nothing to draw of {y} against {x}: {why}. Nothing was written.")
+    save(lambda: draw_scatter(what), path)
     gone = what.deleted
     counts = int((finite & ~gone).sum()), int((finite & gone).sum()), int((~finite).sum())
     return PlotResult(path, x, y, *counts, tuple(notes))
@@ -128,6 +131,9 @@ def _output(output: str, x: str, y: str, overwrite: bool) -> str:
         raise ParameterError(f"output={path!r}: expected a name that ends in {', '.join(FORMATS)}")
     if os.path.exists(path) and not overwrite:
         raise ExistsError(f"{path} exists; give --overwrite to replace it, or another --output")
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise ParameterError(f"output={path!r}: there is no directory {folder!r}; make it, or give another --output")
     return path
 
 
@@ -135,8 +141,10 @@ def _limits(name: str, text: str) -> tuple[float, float]:
     """'low~high'; either end may be left out."""
     if not text:
         return np.nan, np.nan
-    low, _, high = text.partition("~")
+    low, mark, high = text.partition("~")
     try:
+        if not mark:
+            raise ValueError(text)
         pair = (float(low) if low.strip() else np.nan, float(high) if high.strip() else np.nan)
     except ValueError:
         raise ParameterError(f"{name}={text!r}: expected 'low~high', as '10~80'") from None
