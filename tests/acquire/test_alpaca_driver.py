@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_alpaca import SHAPE, FakeAlpaca
 
 from calibrant.acquire import alpaca, alpaca_camera
+from calibrant.acquire.compiler import compile_plan
 from calibrant.acquire.devices import (
     CaptureSpec,
     DeviceBusy,
@@ -33,6 +34,9 @@ from calibrant.acquire.devices import (
 )
 from calibrant.acquire.drivers import connect
 from calibrant.acquire.inventory import Inventory, LampEntry, load_inventory
+from calibrant.acquire.sequence import load_sequence
+from calibrant.acquire.session import Request
+from calibrant.acquire.session import take as take_run
 from calibrant.errors import ParameterError
 from calibrant.simulation.tart_api import serve
 
@@ -432,6 +436,42 @@ def test_real_devices_take_their_own_time(world: FakeAlpaca, monkeypatch: pytest
     monkeypatch.setattr(alpaca.AlpacaDevice, "simulated", property(lambda self: False))
     with serve(world) as url, pytest.raises(ParameterError, match="real devices"):  # type: ignore[arg-type]
         asyncio.run(connect(load_inventory("alpaca"), speed=2.0, url=url))
+
+
+def test_a_sequence_is_run(world: FakeAlpaca, tmp_path: Path) -> None:
+    """The demo sequence and more, through the engine, with files as astropy reads them."""
+    from astropy.io import fits
+
+    sequence = {
+        "biases": {"count": 2},
+        "darks": {"exposure_time": 4},
+        "lamps": {
+            "Quartz": {
+                "warmup": 1,
+                "exposure_time": 20,
+                "fibsel": {"positions": ["Filter 1", "Filter 2"], "time_per_position": 2},
+            },
+            "Argon": {"warmup": 1, "exposure_time": [2, 4]},
+        },
+    }
+    with serve(world) as url:  # type: ignore[arg-type]
+        inventory = load_inventory("alpaca").model_copy(update={"address": {"url": url}})
+        plan = compile_plan(load_sequence(sequence), inventory)
+        request = Request(plan, inventory, tmp_path / "run", speed=20.0, state=str(tmp_path / "state"))
+        result = asyncio.run(asyncio.wait_for(take_run(request, watch=False), 60))
+    assert (result.verdict, result.alarms) == ("complete", ())
+    assert [frame.key for frame in result.frames] == [step.frame for step in plan.frames]
+    assert world.panel == 0 and world.outlets == [0.0] * 4
+    for frame, step in zip(result.frames, plan.frames, strict=True):
+        with fits.open(tmp_path / "run" / frame.path) as parts:
+            header = parts[0].header
+            assert parts[0].data.shape == (SHAPE[1], SHAPE[0])
+            assert header["EXPREQ"] == step.exposure_s and header["SIMULATE"]
+            assert header["EXPTIME"] == pytest.approx(step.exposure_s, abs=0.2)
+    flat = next(frame for frame in result.frames if frame.key == "quartz-01")
+    with fits.open(tmp_path / "run" / flat.path) as parts:
+        assert list(parts["MASK"].data["PLACE"]) == ["Filter 1", "Filter 2"]
+        assert parts[0].data.mean() > 3000
 
 
 @pytest.fixture

@@ -374,6 +374,19 @@ def test_without_a_plan_each_exposure_is_an_onoff_of_its_own(system: FakeFs, tmp
     on(at(system), trial, directory=tmp_path)
 
 
+def test_an_end_that_takes_too_long_is_not_waited_for(system: FakeFs, tmp_path: Path) -> None:
+    system.unit_s = 0.3
+
+    async def trial(observatory: Observatory) -> None:
+        observatory.detector.end_s = 0.05  # type: ignore[attr-defined]
+        one = await frame(observatory, "object")
+        assert json.loads(Path(one.path).read_text())["onoff"]["status"] == "unfinished"
+        await observatory.detector.abort()
+        assert await observatory.detector.is_idle() and "sy=brk onoff &" in system.done
+
+    on(at(system), trial, directory=tmp_path)
+
+
 # ---- files
 
 
@@ -432,6 +445,12 @@ def test_inventories_that_cannot_be_meant(change: dict[str, Any], words: str) ->
     given = load_inventory("fs").model_dump() | change
     with pytest.raises(ParameterError, match=words):
         asyncio.run(connect(Inventory.model_validate(given)))
+
+
+def test_procedures_go_where_the_field_system_finds_them(system: FakeFs, tmp_path: Path) -> None:
+    inventory = at(system, procedures=str(tmp_path / "nowhere"))
+    with pytest.raises(ParameterError, match="there is no directory"):
+        asyncio.run(connect(inventory, plan=planned(inventory)))
 
 
 def test_no_log_is_a_loss(tmp_path: Path) -> None:

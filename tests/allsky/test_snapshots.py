@@ -118,7 +118,7 @@ def test_null_gains_are_noted(content: Content) -> None:
     content["gains"]["gain"][3] = None
     data = read(content)
     assert data.gain is not None and math.isnan(data.gain[3])
-    assert data.notes == ("stored gain is null for antennas 3",)
+    assert data.notes == ("stored gain is null for antenna(s) 3",)
 
 
 def test_absent_gains_are_noted(content: Content) -> None:

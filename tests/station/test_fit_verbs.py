@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibrant.errors import DataError, ParameterError, SelectionError
+from calibrant.errors import DataError, FormatError, ParameterError, SelectionError
 from calibrant.station.load import load
 from calibrant.station.rxg_changes import changes_from
 from calibrant.station.simulate import Options, simulate_log
+from calibrant.station.verbs.edit import edit
 from calibrant.station.verbs.fit_gain import fit_gain
 from calibrant.station.verbs.fit_tcal import fit_tcal
 from calibrant.station.verbs.fit_trec import fit_trec
@@ -127,3 +128,122 @@ def test_what_is_predicted_comes_true(tmp_path, wrong):
             assert all(abs(one.ratio - 1) < 0.002 and abs(one.sefd - one.tsys) < 1e-9 for one in found.predicted)
         if wrong == ("gain",) and verb is fit_gain:
             assert all(abs(one.ratio - 1) < 0.01 and one.tsys == 1.0 != one.sefd for one in found.predicted)
+
+
+def test_virtual_points_hold_the_curve_where_nothing_was_observed(station):
+    """Given by elevation: an ALTAZ curve is held at the same place; the weight draws it nearer."""
+    logs, rxg, _ = station
+    found = {}
+    for kind in ("elev", "altaz"):
+        for weight in (1, 400):
+            chosen = {"elevation": "30~60", "degree": 2, "kind": kind, "virtual": [f"5=0.02:{weight}"]}
+            fit = fit_gain(logs, rxg, session="none", loss="none", **chosen)
+            assert f"virtual points 5=0.02:{weight}" in fit.method
+            found[kind, weight] = [fit.curve.dpfu[p] * float(fit.curve.curve(5.0)) for p in "lr"]
+    assert found["elev", 400] == pytest.approx(found["altaz", 400], rel=1e-6)
+    for one, many in zip(found["elev", 1], found["elev", 400], strict=True):
+        assert abs(many - 0.02) < 0.002 and abs(many - 0.02) < abs(one - 0.02)
+
+
+def test_virtual_points_as_gnplt_are_repeated_rows(station):
+    logs, rxg, _ = station
+    fits = [
+        fit_gain(logs, rxg, session="none", like_gnplt=True, degree=2, virtual=virtual)
+        for virtual in (["5=0.05:2"], ["5=0.05", "5=0.05"])
+    ]
+    assert fits[0].curve.curve == fits[1].curve.curve and fits[0].curve.dpfu == fits[1].curve.dpfu
+
+
+@pytest.mark.parametrize(
+    ("virtual", "more"),
+    [
+        (["5"], {}), (["95=0.1"], {}), (["5=0"], {}), (["5=nan"], {}), (["5=0.1:0"], {}), (["5=0.1:x"], {}),
+        (["5=0.1"], {"mode": "dpfu"}), (["5=0.1"], {"factors": "factors"}), (["5=0.1"], {"detectors": "factors"}),
+    ],
+)  # fmt: skip
+def test_virtual_points_that_cannot_be(station, virtual, more):
+    with pytest.raises(ParameterError, match="virtual"):
+        fit_gain(*station[:2], session="none", virtual=virtual, **more)
+
+
+@pytest.fixture
+def copies(station, tmp_path):
+    """The log and an rxg with wrong values, to be changed: (log, rxg)."""
+    log, rxg = (tmp_path / Path(path).name for path in (station[0][0], station[1][0]))
+    log.write_bytes(Path(station[0][0]).read_bytes())
+    rxg.write_bytes(Path(station[1][0]).read_bytes())
+    return str(log), str(rxg)
+
+
+def saved(result, path):
+    path.write_text(json.dumps(result.to_dict(), default=plain))
+    return str(path)
+
+
+def test_the_same_deviation_is_not_corrected_twice(copies, tmp_path):
+    """Gain and Tcal fitted with one file explain the same; after the first update the second fit is made again."""
+    log, rxg = copies
+    update(rxg, dpfu=["l=0.2", "r=0.2"], backup=False)
+    before = Path(rxg).read_text()
+    gain = saved(fit_gain([log], [rxg]), tmp_path / "gain.json")
+    tcal = saved(fit_tcal([log], [rxg]), tmp_path / "tcal.json")
+    trec = saved(fit_trec([log], [rxg]), tmp_path / "trec.json")
+    with pytest.raises(ParameterError, match="corrected twice"):
+        update(rxg, [gain, tcal])
+    assert Path(rxg).read_text() == before
+    update(rxg, [gain, trec], backup=False)
+    with pytest.raises(ParameterError, match=r"tcal\.json: was fitted with other .*DPFU lcp"):
+        update(rxg, [tcal])
+    again = saved(fit_tcal([log], [rxg]), tmp_path / "again.json")
+    assert update(rxg, [again], backup=False).update.changed
+    with pytest.raises(ParameterError, match=r"gain\.json: was fitted with other Tcal"):
+        update(rxg, [gain])
+
+
+def test_one_polarisation_after_the_other(copies, tmp_path):
+    """GNPLT's check list for Tcal, with both fits made before the first update."""
+    log, rxg = copies
+    fits = [saved(fit_tcal([log], [rxg], pol=pol), tmp_path / f"{pol}.json") for pol in "lr"]
+    for fit in fits:
+        update(rxg, [fit], backup=False)
+
+
+def test_an_update_is_noted_in_the_session_of_the_log(copies, tmp_path):
+    log, rxg = copies
+    edit([log], delete=True, scan="1", reason="rain")
+    made = saved(fit_gain([log], [rxg], mode="dpfu"), tmp_path / "gain.json")
+    update(rxg, [made], dry_run=True)
+    assert len(edit([log]).logs[0].actions) == 1
+    done = update(rxg, [made], backup=False)
+    assert done.noted == (f"{log}.edits.jsonl",)
+    told = edit([log])
+    assert told.logs[0].actions[1][0].startswith(f"2. note: update {Path(rxg).name}: DPFU lcp: ")
+    assert told.logs[0].actions[1][1] and told.logs[0].changed == 0
+    assert max(map(len, told.summary().splitlines())) <= max(100, len(log) + 60)
+    edit([log], undo=True)
+    assert edit([log]).logs[0].deleted == 0
+    Path(log).unlink()
+    other = saved(fit_gain_json(made, dpfu=0.3), tmp_path / "other.json")
+    assert "no note in its session" in update(rxg, [other], backup=False).summary()
+
+
+class fit_gain_json:
+    """A saved fit with another DPFU."""
+
+    def __init__(self, path, dpfu):
+        self.content = json.loads(Path(path).read_text())
+        for change in self.content["rxg_changes"]:
+            change["dpfu"] = dpfu
+
+    def to_dict(self):
+        return self.content
+
+
+@pytest.mark.parametrize(
+    "ground", [3, {"tcal": [1]}, {"dpfu": {"l": "x"}}, {"curve": {}}, {"tcal": {"l": [[1, 2, 3]]}}]
+)
+def test_a_damaged_ground_is_refused(copies, tmp_path, ground):
+    path = tmp_path / "fit.json"
+    path.write_text(json.dumps({"rxg_changes": [{"pol": "l", "dpfu": 0.1}], "rests_on": ground}))
+    with pytest.raises(FormatError, match="rests_on"):
+        update(copies[1], [str(path)])

@@ -191,6 +191,18 @@ def test_the_suggested_order_fills_what_lacks_from_known_sources_that_stay_up() 
         assert sky.up[visit.target, sky.minute(visit.time + 15 * 60)]
 
 
+def test_a_pointing_source_is_visited_where_no_calibrator_ever_comes() -> None:
+    """Cas A culminates at 70 degrees on Spitsbergen, Cygnus A at 52."""
+    lines = HEAD + "0 10 360\n" + CONTROL.split("\n")[3] + "\ncygnusa 195928.4 +404402. 2000 prep -1 0 15 0 postp -2\n"
+    control = parse_aquir(lines, "a.ctl")
+    sky, flux = whats_up(control, Site("NyAlesun", "ny", 11.87, 78.93, 90.0), START, 24), default_flux()
+    assert gain_sources(control, flux) == {0: "p", 1: "c"}
+    bins = coverage(sky, flux, [("casa", 65.0)])
+    visits = suggested_order(sky, flux, bins, slew=40.0)
+    assert len(filled(visits, bins, [0, 1])) == len(filled(aquir_order(sky, 40.0), bins, [0, 1]))
+    assert {v.name for v in visits} == {"casa", "cygnusa"}
+
+
 # ---------------------------------------------------------------- the verb
 
 

@@ -20,7 +20,7 @@ from calibrant.station.tcal import fit_tcal
 from calibrant.station.trec import fit_trec
 
 NIGHT = Options(
-    hours=16.0, interval_min=20.0, detectors=3, vlbi=False, fivpt=False, moving=False, opacity_corrected=False
+    hours=12.0, interval_min=20.0, detectors=2, vlbi=False, fivpt=False, moving=False, opacity_corrected=False
 )
 Pulls = dict[str, list[float]]
 

@@ -73,7 +73,9 @@ def chosen_sources(
 def _none_left(snapshot: Snapshot, elevation_deg: float) -> str:
     number = len(snapshot.sources)
     if not number:
-        return f"{snapshot.label}: its list of sources is empty; give one with --source az=...,el=...,r=..."
+        return (
+            f"{snapshot.label}: its list of sources is empty; give one with --source az=...,el=...,r=... or --catalogue"
+        )
     highest = max(source.el_deg for source in snapshot.sources)
     return (
         f"{snapshot.label}: none of its {number} source(s) is above {elevation_deg:g} deg (the highest is at "

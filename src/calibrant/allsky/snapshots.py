@@ -171,7 +171,7 @@ def _stored_gains(
             raise FormatError(f"{path}: gains.{name} has {len(numbers)} values, expected {antennas}, one an antenna")
         absent = np.flatnonzero(~np.isfinite(numbers))
         if len(absent):
-            notes.append(f"stored {name} is null for antennas {', '.join(map(str, absent))}")
+            notes.append(f"stored {name} is null for antenna(s) {', '.join(map(str, absent))}")
         columns.append(numbers)
     return columns[0], columns[1]
 

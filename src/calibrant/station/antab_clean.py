@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Method = Literal["robust", "antabfs", "none"]
-METHODS: tuple[Method, ...] = ("robust", "antabfs", "none")
+
 HIGHEST_K = 10000.0
 SIGMAS = 5.0
 LEAST_DEVIATION = 0.05

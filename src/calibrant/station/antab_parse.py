@@ -167,10 +167,10 @@ class _Reader:
         if token.text == ",":
             if not key or not group.keys.get(key):
                 self.bad(token.line, "a comma", "a value before it", "Remove the comma.")
-            return key, "value"
+            return key, "value" if key in group.keys else "word"
         if not group.words or group.words[-1].line < token.line - 1:
             self.bad(token.line, "`=`", "a keyword before it", "Write KEYWORD=value.")
-            return key, "value"
+            return key, "value" if key in group.keys else "word"
         word = group.words.pop()
         name = word.text.upper()
         if name in group.keys:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -106,6 +108,47 @@ def gain_data(points: Points, like_gnplt: bool = False, trusted: Literal["tcal",
             GainData, points, gain=gain, error=steady, elevation_deg=points["elevation_deg"],
             source=points["source"], detector=points["detector"],
         ),
+    )  # fmt: skip
+
+
+def virtual_points(items: Sequence[str]) -> list[tuple[float, float, int]]:
+    """(elevation in degrees, gain in K/Jy, weight) from 'ELEVATION=GAIN[:WEIGHT]'; ParameterError for anything else."""
+    found = []
+    for item in items:
+        place, _, rest = item.partition("=")
+        gain, colon, weight = rest.partition(":")
+        try:
+            one = (float(place), float(gain), int(weight) if colon else 1)
+        except ValueError:
+            one = (math.nan, math.nan, 0)
+        if not (0 <= one[0] <= 90 and 0 < one[1] < math.inf and 1 <= one[2] <= 1000):
+            raise ParameterError(
+                f"virtual: found {item!r}, expected an elevation from 0 to 90 degrees, a gain in K/Jy and a whole "
+                "weight, as '5=0.08:3'"
+            )
+        found.append(one)
+    return found
+
+
+def with_virtual(data: GainData, points: Sequence[tuple[float, float, int]]) -> GainData:
+    """The data with points that were not measured: for each polarisation, as `weight` rows of the median error.
+
+    GNPLT's virtual points; given by elevation, so that they are right for ALTAZ too. Each is a scan of its own.
+    """
+    rows = [(elevation, gain, pol) for elevation, gain, weight in points for _ in range(weight) for pol in data.pols]
+    count = len(rows)
+    elevation, gain, pol = (np.array(column) for column in zip(*rows, strict=True))
+    first = 0 if data.scan is None else int(data.scan.max()) + 1
+
+    def more(column: Any, new: Any) -> Any:
+        return None if column is None else np.concatenate([column, new])
+
+    typical_error = math.nan if data.error is None else float(np.median(data.error))
+    return GainData(
+        more(data.gain, gain), more(data.elevation_deg, elevation), more(data.pol, pol),
+        more(data.error, np.full(count, typical_error)),
+        more(data.scan, first + np.arange(count)), more(data.source, np.full(count, "virtual")),
+        more(data.detector, np.full(count, "virtual")),
     )  # fmt: skip
 
 

@@ -81,6 +81,8 @@ def show(line: bytes) -> str:
 def _whole_lines(path: str, show_bar: bool) -> Iterator[bytes]:
     """The file cut at line ends, each piece with an extra line end before it."""
     carry = b""
+    if os.path.isdir(path):
+        raise FormatError(f"{path}: is a directory; expected a Field System log. Name the log in it.")
     title, size = os.path.basename(path), os.path.getsize(path)
     with open(path, "rb") as raw, progress_bar(title, size) if show_bar else nullcontext() as bar:
         packed = raw.read(2) == b"\x1f\x8b"

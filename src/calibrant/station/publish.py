@@ -89,6 +89,26 @@ def apply_update(update: RxgUpdate, backup: bool = True) -> str:
     return replace_file(update.path, encode(update.new_text, like=data), backup)
 
 
+def note_update(update: RxgUpdate, changes: Changes) -> tuple[list[str], list[str]]:
+    """Write what was changed into the sessions of the logs that were fitted; (session files, why some have no note)."""
+    from calibrant.station.session import NOTE, read_session
+
+    noted, lost = [], []
+    text = f"update {os.path.basename(update.path)}: {'; '.join((*update.words, *changes.methods))}"
+    for log, folder in changes.logs:
+        if folder == "none":
+            continue
+        try:
+            session = read_session(log, folder)
+            session.edit(NOTE, reason=text)
+            session.save()
+        except (OSError, FormatError) as error:
+            lost.append(f"{log}: no note in its session: {getattr(error, 'strerror', None) or error}")
+        else:
+            noted.append(session.path)
+    return noted, lost
+
+
 def unified_diff(old: str, new: str, name: str) -> str:
     """The change as a unified diff, without carriage returns; empty where there is none."""
     before, after = ([line.rstrip("\r\n") for line in split_lines(text)] for text in (old, new))

@@ -80,6 +80,8 @@ class Changes:
     """How each fit was made, for the comment in the file."""
     grounds: tuple[Ground, ...] = ()
     """What each fit took from the file as right."""
+    logs: tuple[tuple[str, str], ...] = ()
+    """The logs fitted, each with the directory of its session ("none": without)."""
 
     def __bool__(self) -> bool:
         return bool(self.dpfu or self.curve or self.tcal or self.scale_tcal or self.trec)
@@ -103,6 +105,7 @@ class Changes:
             self.trec | other.trec,
             (*self.methods, *other.methods),
             (*self.grounds, *other.grounds),
+            (*self.logs, *(one for one in other.logs if one not in self.logs)),
         )
 
 
@@ -125,7 +128,9 @@ def read_changes(path: str, rxg_name: str) -> Changes:
     method = ". ".join(filter(None, [str(content.get("method", "")), _logs(content.get("logs"))]))
     changes = changes_from(items, rxg_name, content.get("rxg", ""), method, path)
     pols = tuple(str(item["pol"]) for item in items if "pol" in item)
-    return changes.with_(Changes(grounds=(Ground(path, pols, _ground(content, path)),)))
+    logs = content.get("logs")
+    fitted = tuple((str(log), str(content.get("session", ""))) for log in (logs if isinstance(logs, list) else []))
+    return changes.with_(Changes(grounds=(Ground(path, pols, _ground(content, path)),), logs=fitted))
 
 
 def _ground(content: Mapping[str, Any], path: str) -> Mapping[str, Any]:
@@ -139,7 +144,7 @@ def _ground(content: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         if "curve" in found:
             GainCurve(found["curve"]["kind"], tuple(map(_number, found["curve"]["coefficients"])))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path}: found a \"rests_on\" that cannot be used ({error}); fit again.") from None
+        raise FormatError(f'{path}: found a "rests_on" that cannot be used ({error}); fit again.') from None
     return cast(Mapping[str, Any], found)
 
 

@@ -6,10 +6,11 @@
     {"n": 1, "at": "2026-11-21T15:20:00Z", "action": "rule", "rule": "compression", "limits": [0.95, 1.05]}
     {"n": 2, "at": "...", "action": "delete", "select": {"source": "3c84", "time": "16:10~16:20"}, "reason": "rain"}
     {"n": 3, "at": "...", "action": "undo", "of": 2}
+    {"n": 4, "at": "...", "action": "note", "reason": "update nyx.rxg: DPFU rcp: 0.1 -> 0.0375 K/Jy (-62.5 %)"}
 
-Nothing is ever taken out: an undone action stays, followed by its `undo`, so the file is also the audit trail.
-Actions speak of sources, detectors, times and quantities, never of row numbers, so a session may be replayed on
-the same log read again.
+A note deletes nothing: it says what was made of the points as they were then. Nothing is ever taken out: an undone
+action stays, followed by its `undo`, so the file is also the audit trail. Actions speak of sources, detectors, times
+and quantities, never of row numbers, so a session may be replayed on the same log read again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SUFFIX = ".edits.jsonl"
 VERSION = 1
 EDITS = ("delete", "undelete", "rule")
+NOTE = "note"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Action:
         """The action in words."""
         if self.of:
             return f"{self.action} {self.of}"
+        if self.action == NOTE:
+            return NOTE
         chosen = " ".join(f"{name}={value}" for name, value in self.select.items()) or "everything"
         if self.action == "rule":
             limits = "~".join(f"{limit:g}" for limit in self.limits)
@@ -97,7 +101,7 @@ class Session:
         return undone
 
     def edit(self, action: str, **content: Any) -> Action:
-        """Append a delete, undelete or rule."""
+        """Append a delete, undelete, rule or note."""
         new = Action(len(self.actions) + 1, action, _now(), **content)
         self.actions.append(new)
         return new
@@ -187,7 +191,7 @@ def _action(content: dict[str, Any], line: int) -> Action:
     action = Action(**{**content, "limits": tuple(content.get("limits", ()))})
     if action.n != line - 1:
         raise ValueError(f"number {action.n} where {line - 1} comes next")
-    if action.action not in (*EDITS, "undo", "redo"):
+    if action.action not in (*EDITS, NOTE, "undo", "redo"):
         raise ValueError(f"unknown action {action.action!r}")
     if action.rule and action.rule not in RULES:
         raise ValueError(f"unknown rule {action.rule!r}")

@@ -88,12 +88,14 @@ async def connect(
     settings = _options(inventory.detector.address, SETTINGS, f"{where}: detector.address")
     growing = GrowingLog(Path(log or address["log"]), diode_pattern(commands["on"], commands["off"]))
     system = FieldSystem(growing, tuple(address["inject"] or ()), commands["off"], settings)
+    await growing.refresh()
     if plan is not None:
         programme = fs_files.programme_of(plan, lamp, commands["off"], settings, address["sources"])
         folder = Path(address["procedures"] or directory)
+        if not folder.is_dir():
+            raise ParameterError(f"{where}: address.procedures: there is no directory {folder}")
         written = await asyncio.to_thread(fs_files.write, programme, folder, address)
         system.load(programme, written, plan.frames[-1].frame)
-    await growing.refresh()
     diode = Diode(lamp, system, commands["on"])
     if growing.reader.diode is LightState.UNKNOWN and (system.inject or plan is not None):
         await system.first_off()
@@ -414,6 +416,8 @@ class Receiver(FollowedDetector):
         self.name = self.cameras[0]
         self.light_tight = False
         self.system, self.directory = system, directory
+        self.end_s = max(inventory.detector.readout_s, 60.0) + 50.0
+        """The end of ONOFF is waited for so long: the engine gives a readout ten seconds more."""
 
     async def prepare(self) -> None:
         await self.system.log.refresh()
@@ -475,10 +479,17 @@ class VisitWork:
         samples = system.programme.samples if system.programme else max(1, round(self._spec.exposure_s))
         content = self._content(visit, samples * SAMPLE_S)
         if system.closes(self._spec.key):
-            content |= _results(await system.closed(OPERATOR_S / 2))
+            content |= await self._end()
         path = await asyncio.to_thread(self._receiver.write, self._spec.key, content)
         begin = max(visit.time - samples * SAMPLE_S, visit.after)
         return [Frame(self._receiver.name, begin, visit.time, samples * SAMPLE_S, path=str(path))]
+
+    async def _end(self) -> dict[str, Any]:
+        """The results, when ONOFF has ended: it takes another look at the source after the last visit that is kept."""
+        try:
+            return _results(await self._receiver.system.closed(self._receiver.end_s))
+        except DeviceTimeout as error:
+            return {"onoff": {"status": "unfinished", "reason": str(error), "results": []}}
 
     def _content(self, visit: Entry, seconds: float) -> dict[str, Any]:
         spec = self._spec

@@ -191,7 +191,7 @@ class Options:
             ("repetitions", self.repetitions, 1, 100), ("integration", self.integration, 1, 100),
             ("detectors", self.detectors, 1, most), ("tunings", self.tunings, 1, 50),
             ("spoil_fraction", self.spoil_fraction, 0.0, 1.0), ("tau_change", self.tau_change, 0.0, 0.7),
-            ("tau_scatter", self.tau_scatter, 0.0, 0.1),
+            ("tau_scatter", self.tau_scatter, 0.0, 0.1), ("noise", self.noise, 0.0, 1000.0),
         ):  # fmt: skip
             if not low <= number <= high:
                 raise ParameterError(f"{name}: found {number:g}, expected {low:g} to {high:g}. Change it.")

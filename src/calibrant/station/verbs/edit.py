@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +50,8 @@ class EditResult:
             if log.actions:
                 lines.append(f"  {log.session}:")
                 for text, in_force in log.actions:
-                    lines.append(f"    {text}{'' if in_force else '  (undone)'}")
+                    words = f"{text}{'' if in_force else '  (undone)'}"
+                    lines += textwrap.wrap(words, 96, initial_indent="    ", subsequent_indent="       ")
             else:
                 lines.append("  no edits yet")
             lines += self._compared(log)
@@ -123,6 +125,8 @@ def edit(
     Rules: compression=0.95~1.05, negative_sky, elevation=5~88, ratio_outlier=5 (robust sigmas), noisy=10 (percent),
     structure=1.2, flux_unknown, not_positive, no_result, pointing=0.2 (beams), sun=5 (degrees), moon=2.
 
+    Points outside a plot, or off a curve: --delete --where 'gain<0.08', then --where 'gain>0.12'.
+
     Example:
         calibrant station edit r1730ny.log --delete --source 3c84 --time 16:10~16:20 --reason "rain"
         calibrant station edit r1730ny.log --compare sessions_of_anna
@@ -194,13 +198,16 @@ def _deleted(loaded: Loaded, index: int) -> int:
 
 
 def _summary(loaded: Loaded, index: int, changed: int) -> LogEdits:
-    from calibrant.station.session import counts
+    from calibrant.station.session import NOTE, counts
 
     part = loaded.points.where(loaded.points["log"] == index)
     session = loaded.sessions[index]
     in_force = {action.n for action in session.active()}
     actions = [
-        (f"{action.n}. {action.describe()}{': ' + action.reason if action.reason else ''}", action.n in in_force)
+        (
+            f"{action.n}. {action.describe()}{': ' + action.reason if action.reason else ''}",
+            action.n in in_force or action.action == NOTE,
+        )
         for action in session.actions
         if not action.of
     ]

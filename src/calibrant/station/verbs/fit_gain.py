@@ -90,6 +90,14 @@ def fit_gain(
             choices=("all", "observed"),
         ),
     ] = "all",
+    virtual: Annotated[
+        list[str],
+        Param(
+            "Points that were not measured, to hold the curve: 'ELEVATION=GAIN[:WEIGHT]', as '5=0.08:3'; for each "
+            "polarisation. The weight is in typical points; with --detectors none.",
+            unit="deg=K/Jy",
+        ),
+    ] = [],  # noqa: B006
     opacity: options.Opacity = "auto",
     tatm: options.Tatm = "273",
     gain_tcal: options.GainTcal = 0.0,
@@ -121,7 +129,7 @@ def fit_gain(
     Raises SolveError where the points do not tell the parameters, DataError where no point is left, with reasons.
     """
     from calibrant.station.dpfu import advise
-    from calibrant.station.fitdata import gain_data
+    from calibrant.station.fitdata import gain_data, virtual_points, with_virtual
     from calibrant.station.predict import predict
     from calibrant.station.robust import LOSSES
     from calibrant.station.rxg import Receivers
@@ -135,12 +143,16 @@ def fit_gain(
     own = use.points.derived(Receivers([use.rxg]), treated["opacity"]) if gain_tcal or gain_at else use.points
     trusted: Literal["tcal", "gain"] = "gain" if mode == "scale" and not like_gnplt else "tcal"
     data = gain_data(use.points, like_gnplt, trusted)
+    if virtual:
+        _check_virtual(mode, factors, detectors)
+        data, detectors = with_virtual(data, virtual_points(virtual)), "none"
     corrected, _ = treated["opacity"].corrects(use.rxg)
     curve, level, method = _fit(
         data, use.rxg, mode, degree, kind, factors, detectors, peak, corrected, loss, limit, like_gnplt
     )
     warnings = list(curve.warnings if curve else ())
     warnings += _unshared(curve, level, use.rxg)
+    method += f"; virtual points {', '.join(virtual)}" if virtual else ""
     method += f"; gain with Tcal {gain_tcal:g} K" if gain_tcal else f"; gain scaled to {gain_at}" if gain_at else ""
     old = {str(p): use.rxg.dpfu[p] for p in use.rxg.pols}
     assumed = {"curve": ("tcal",), "dpfu": ("tcal", "curve"), "scale": ("dpfu", "curve")}[mode]
@@ -152,6 +164,18 @@ def fit_gain(
         advise(gain_data(own, like_gnplt), use.rxg.curve, old, use.points["freq_mhz"]), old,
         tuple(warnings), changes, predict(use.points, use.rxg, changes, treated["opacity"]),
     )  # fmt: skip
+
+
+def _check_virtual(mode: str, factors: str, detectors: str) -> None:
+    """Virtual points have no source and no detector, and hold a curve only."""
+    if mode != "curve":
+        raise ParameterError(
+            f"--virtual with mode {mode}: virtual points hold a curve; leave them out, or --mode curve"
+        )
+    if factors != "none" or detectors == "factors":
+        raise ParameterError(
+            "--virtual: virtual points have no source and no detector; leave --factors, --detectors out"
+        )
 
 
 def _fit(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from calibrant.errors import ExistsError, ParameterError
+from calibrant.errors import DataError, ExistsError, ParameterError
 from calibrant.params import Overwrite, Param
 from calibrant.station.verbs import options
 
@@ -137,6 +137,9 @@ def onoff(
     treated = options.of_receivers(opacity, tatm, gain_tcal, gain_at)
     loaded = load(logs, rxg=rxg, flux=flux, session=session, errors=errors, selection=selection, **treated)
     scans = [one for log in loaded.logs for one in log.scans]
+    if not scans:
+        names = ", ".join(log.path for log in loaded.logs)
+        raise DataError(f"{names}: found no ONOFF scan, expected at least one (#onoff# records). Give other logs.")
     where_from = f"{loaded.flux.path}, by time and beam" if loaded.flux else "as printed in the log (APR)"
     rows = _rows(loaded.points, WITH_RXG if loaded.receivers else ())
     notes = (*notes_of(loaded.points), *choices(loaded.points, loaded.receivers))
@@ -206,7 +209,8 @@ def _pyarrow(output: str) -> tuple[Any, Any]:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise ParameterError(
-            f"output={output!r}: parquet needs pyarrow, which is not installed; 'pip install pyarrow', or write .csv"
+            f"output={output!r}: parquet needs pyarrow, which is not installed; pip install 'calibrant[parquet]', "
+            "or write .csv"
         ) from None
 
 

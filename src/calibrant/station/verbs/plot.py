@@ -117,7 +117,9 @@ def plot(
     )  # fmt: skip
     finite = np.isfinite(what.x) & np.isfinite(what.y)
     if not finite.any():
-        why = "; ".join(notes) or f"of {len(finite)} points none has a {x} and a {y}"
+        unserved = int((loaded.points["rxg"] == "").sum()) if loaded.receivers is not None else 0
+        lost = [f"{unserved} belong to an LO that no rxg file serves"] if unserved else []
+        why = "; ".join([f"none of {len(finite)} points has both", *lost, *notes])
         raise DataError(f"there is nothing to draw of {y} against {x}: {why}. Nothing was written.")
     save(lambda: draw_scatter(what), path)
     gone = what.deleted

@@ -21,6 +21,9 @@ class UpdateResult:
     update: RxgUpdate
     backup: str
     dry_run: bool
+    noted: tuple[str, ...] = ()
+    """Session files of the logs, in which the update was noted."""
+    not_noted: tuple[str, ...] = ()
 
     def summary(self) -> str:
         update = self.update
@@ -31,7 +34,9 @@ class UpdateResult:
         if self.dry_run:
             return "\n".join([*lines, "Dry run: nothing was written."])
         saved = f"; the old file is {os.path.basename(self.backup)}" if self.backup else ""
-        return "\n".join([*lines, f"Written{saved}.", "The Field System uses it after a restart."])
+        lines += [f"Written{saved}.", "The Field System uses it after a restart."]
+        lines += [f"Noted in {path}." for path in self.noted]
+        return "\n".join([*lines, *self.not_noted])
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -42,6 +47,7 @@ class UpdateResult:
             "diff": self.update.diff,
             "changes": list(self.update.words),
             "effects": list(self.update.effects),
+            "noted": list(self.noted),
         }
 
 
@@ -58,14 +64,15 @@ def update(
 
     Only what changes is touched: comments, other rows and formatting stay. Tcal is merged into the table, frequencies
     that were not observed keep their values. The date is set to today (UTC), and a comment at the end says what
-    changed and how it was found.
+    changed and how it was found; the sessions of the fitted logs get a note. Fits whose ground has changed since, or
+    that correct the same deviation twice (gain and Tcal of the same file), are refused.
 
     Example:
         calibrant station fit gain r1730ny.log --rxg calnyx.rxg --json > gain.json
         calibrant station update calnyx.rxg --from gain.json --dry-run
         calibrant station update calnyx.rxg --from gain.json
     """
-    from calibrant.station.publish import apply_update, plan_update
+    from calibrant.station.publish import apply_update, note_update, plan_update
     from calibrant.station.rxg_changes import read_changes
 
     changes = _typed(dpfu, scale_tcal, trec)
@@ -76,8 +83,11 @@ def update(
             "update: found nothing to change, expected --from fit.json, --dpfu, --scale-tcal or --trec."
         )
     planned = plan_update(rxg, changes)
-    saved = "" if dry_run else apply_update(planned, backup)
-    return UpdateResult(planned, saved, dry_run)
+    if dry_run:
+        return UpdateResult(planned, "", dry_run)
+    saved = apply_update(planned, backup)
+    noted, lost = note_update(planned, changes) if planned.changed else ([], [])
+    return UpdateResult(planned, saved, dry_run, tuple(noted), tuple(lost))
 
 
 def _typed(dpfu: list[str], scale_tcal: list[str], trec: list[str]) -> Changes:
