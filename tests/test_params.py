@@ -187,3 +187,8 @@ def test_declared_tells_name_type_default_and_sentence() -> None:
     first, second = declared(verb)
     assert (first.name, first.type, first.required) == ("a", int, True)
     assert (second.default, second.required, second.param.unit) == ("x", False, "s")
+
+
+def test_provenance_shows_no_password() -> None:
+    line = provenance(VERBS["allsky status"], {"api": "http://admin:secret@tart.example.org/x"})
+    assert line == "status(api='http://admin:***@tart.example.org/x')"

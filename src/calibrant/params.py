@@ -9,6 +9,7 @@ that declaration. Aliases used by many verbs (`Vis`, `Field`, ...) live here, so
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,13 +105,17 @@ def check_choices(verb: Callable[..., Any], values: dict[str, Any]) -> None:
 
 
 def provenance(verb: Callable[..., Any], values: dict[str, Any]) -> str:
-    """The call as one line of Python with the values that differ from the defaults."""
+    """The call as one line of Python with the values that differ from the defaults; no password of an address."""
     shown = [
-        f"{item.name}={values[item.name]!r}"
+        f"{item.name}={_without_password(repr(values[item.name]))}"
         for item in declared(verb)
         if item.name in values and (item.required or values[item.name] != item.default)
     ]
     return f"{verb.__name__}({', '.join(shown)})"
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^/@\s:]*):[^/@\s]*@", r"\1:***@", text)
 
 
 def command_line(verb: Callable[..., Any], values: dict[str, Any], name: str = "") -> str:

@@ -99,3 +99,20 @@ def test_the_whole_summary_fits_a_terminal() -> None:
     summary = CalibrateResult(result, replace(verdict, reasons=(*verdict.reasons, "word " * 60))).summary()
     assert max(map(len, summary.splitlines())) <= 100
     assert " -0.00 " not in summary and str(result.antennas[0].phase) == "0.0"
+
+
+def test_the_call_of_the_old_howto_works_unchanged(tmp_path: Path) -> None:
+    """tart_calibrate --api URL --file F --method BH --dir D writes D/BH_opt_json.json."""
+    from calibrant.cli.main import main
+
+    data = tmp_path / "calib_data.json"
+    assert main(["allsky", "simulate", str(data), "--satellites", "0", "--source", "az=0,el=45,r=25"]) == 0
+    edited = json.loads(data.read_text())
+    edited["data"][0][1] = [{"az": 0.0, "el": 45.0, "jy": 100000.0, "name": "my source", "r": 25.0}]
+    data.write_text(json.dumps(edited))
+    call = ["--api", "http://127.0.0.1:1/x", "--file", str(data), "--method", "BH", "--dir", str(tmp_path)]
+    assert main(["allsky", "calibrate", *call]) == 0
+    gains = json.loads((tmp_path / "BH_opt_json.json").read_text())
+    assert len(gains["gain"]) == len(gains["phase_offset"]) == 24
+    assert main(["allsky", "calibrate", str(data), *call]) == 1, "two files"
+    assert main(["allsky", "calibrate"]) == 1, "no file"

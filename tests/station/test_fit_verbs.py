@@ -131,18 +131,18 @@ def test_what_is_predicted_comes_true(tmp_path, wrong):
 
 
 def test_virtual_points_hold_the_curve_where_nothing_was_observed(station):
-    """Given by elevation: an ALTAZ curve is held at the same place; the weight draws it nearer."""
-    logs, rxg, _ = station
+    """Given by elevation: an ALTAZ curve is held at the same place; the more weight, the nearer it is drawn."""
+    logs, rxg, true = station
+    wanted = 1.3 * true["dpfu"]["l"]
     found = {}
     for kind in ("elev", "altaz"):
-        for weight in (1, 400):
-            chosen = {"elevation": "30~60", "degree": 2, "kind": kind, "virtual": [f"5=0.02:{weight}"]}
+        for weight in (1, 1000):
+            chosen = {"pol": "l", "degree": 2, "kind": kind, "virtual": [f"30={wanted}:{weight}"]}
             fit = fit_gain(logs, rxg, session="none", loss="none", **chosen)
-            assert f"virtual points 5=0.02:{weight}" in fit.method
-            found[kind, weight] = [fit.curve.dpfu[p] * float(fit.curve.curve(5.0)) for p in "lr"]
-    assert found["elev", 400] == pytest.approx(found["altaz", 400], rel=1e-6)
-    for one, many in zip(found["elev", 1], found["elev", 400], strict=True):
-        assert abs(many - 0.02) < 0.002 and abs(many - 0.02) < abs(one - 0.02)
+            assert f"virtual points 30={wanted}:{weight}" in fit.method
+            found[kind, weight] = fit.curve.dpfu["l"] * float(fit.curve.curve(30.0))
+    assert found["elev", 1000] == pytest.approx(found["altaz", 1000], rel=1e-6)
+    assert abs(found["elev", 1000] / wanted - 1) < 0.1 < abs(found["elev", 1] / wanted - 1)
 
 
 def test_virtual_points_as_gnplt_are_repeated_rows(station):
@@ -180,6 +180,14 @@ def saved(result, path):
     return str(path)
 
 
+def with_dpfu(fit, value, path):
+    """A saved fit with another DPFU."""
+    content = json.loads(Path(fit).read_text())
+    content["rxg_changes"] = [one | {"dpfu": value} if "dpfu" in one else one for one in content["rxg_changes"]]
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
 def test_the_same_deviation_is_not_corrected_twice(copies, tmp_path):
     """Gain and Tcal fitted with one file explain the same; after the first update the second fit is made again."""
     log, rxg = copies
@@ -197,7 +205,7 @@ def test_the_same_deviation_is_not_corrected_twice(copies, tmp_path):
     again = saved(fit_tcal([log], [rxg]), tmp_path / "again.json")
     assert update(rxg, [again], backup=False).update.changed
     with pytest.raises(ParameterError, match=r"gain\.json: was fitted with other Tcal"):
-        update(rxg, [gain])
+        update(rxg, [with_dpfu(gain, 0.25, tmp_path / "gain.json")])
 
 
 def test_one_polarisation_after_the_other(copies, tmp_path):
@@ -223,20 +231,8 @@ def test_an_update_is_noted_in_the_session_of_the_log(copies, tmp_path):
     edit([log], undo=True)
     assert edit([log]).logs[0].deleted == 0
     Path(log).unlink()
-    other = saved(fit_gain_json(made, dpfu=0.3), tmp_path / "other.json")
+    other = with_dpfu(made, 0.3, tmp_path / "other.json")
     assert "no note in its session" in update(rxg, [other], backup=False).summary()
-
-
-class fit_gain_json:
-    """A saved fit with another DPFU."""
-
-    def __init__(self, path, dpfu):
-        self.content = json.loads(Path(path).read_text())
-        for change in self.content["rxg_changes"]:
-            change["dpfu"] = dpfu
-
-    def to_dict(self):
-        return self.content
 
 
 @pytest.mark.parametrize(

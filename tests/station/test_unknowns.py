@@ -68,7 +68,8 @@ def test_a_log_without_any_val_row(made: SimulatedStation, tmp_path: Path) -> No
     for fit in FITS:
         with pytest.raises(DataError, match=f"{len(points)} of unknown polarisation"):
             fit([log], rxg=[made.rxg])
-    assert plot([log], y="gain", rxg=[made.rxg], fit=True, output=str(tmp_path / "p.png")).included == 0
+    with pytest.raises(DataError, match=r"nothing to draw of gain .* without VAL rows\) have no polarisation"):
+        plot([log], y="gain", rxg=[made.rxg], fit=True, output=str(tmp_path / "p.png"))
     judged = report([log], rxg=[made.rxg], output=str(tmp_path / "r.html"))
     assert judged.verdict == "check"
     assert any("(polarisation unknown): Tcal ratio" in reason for reason in judged.reasons)

@@ -113,6 +113,16 @@ def test_log_without_onoff_is_never_good(tmp_path: Path) -> None:
     assert "there is nothing to judge" in words(tmp_path / "e.html")
 
 
+def test_report_of_some_scans_fits_the_terminal(simulated: Path, tmp_path: Path) -> None:
+    log, rxg = (str(next(simulated.glob(f"*.{kind}"))) for kind in ("log", "rxg"))
+    result = report([log], rxg=[rxg], scan="1~12", where="elevation>5", output=str(tmp_path / "s.html"))
+    assert sum(band.points for band in result.judgement.bands) < len(load([log]).points)
+    assert any("--scan 1~12" in command for command in result.commands)
+    lines = [line for line in result.summary().splitlines() if not line.startswith("wrote")]
+    assert max(map(len, lines)) <= 100
+    assert "nan" not in result.summary()
+
+
 def test_existing_output_and_strange_names_are_refused(page: Path) -> None:
     log = str(next(page.parent.glob("*.log")))
     with pytest.raises(ExistsError, match="--overwrite"):
@@ -164,6 +174,15 @@ def test_plot_refuses_limits_formats_and_highlights_that_cannot_be(simulated: Pa
     log = str(next(simulated.glob("*.log")))
     with pytest.raises(ParameterError, match="low~high"):
         plot([log], y="sefd", xlim="ten", output="new.png")
+    with pytest.raises(ParameterError, match="low~high"):
+        plot([log], y="sefd", xlim="5", output="new.png")
+    with pytest.raises(ParameterError, match="no directory 'nosuch'"):
+        plot([log], y="sefd", output="nosuch/new.png")
+    with pytest.raises(ParameterError, match="no directory 'nosuch'"):
+        report([log], output="nosuch/new.html")
+    with pytest.raises(DataError, match=r"nothing to draw of gain .* none of \d+ points has both; no rxg file"):
+        plot([log], y="gain", output="new.png")
+    assert not Path("new.png").exists()
     with pytest.raises(ParameterError, match=r"\.png, \.svg, \.pdf"):
         plot([log], y="sefd", output="new.jpg")
     with pytest.raises(ParameterError, match="nosuch"):

@@ -78,7 +78,7 @@ class Site(Strict):
     latitude: Annotated[float, Field(ge=-90, le=90)]
     height: float = 0.0
     sunset_altitude: Annotated[float, Field(ge=-10, le=10)] = -0.833
-    """Of the sun's centre, degrees without refraction, when it sets; lower where a mountain looks down on the horizon."""
+    """Of the sun's centre, degrees without refraction, when it sets; lower for a place high above its horizon."""
     timezone: str | None = None
     """For people: 'America/Santiago'. Without it, local times are mean solar ones."""
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Method = Literal["robust", "antabfs", "none"]
-
 HIGHEST_K = 10000.0
 SIGMAS = 5.0
 LEAST_DEVIATION = 0.05

@@ -284,9 +284,6 @@ class _Maker:
                      "System's does.")  # fmt: skip
 
 
-HIGHEST_PRINTED = 1e5
-
-
 def _column_order(detectors: tuple[Detector, ...], keep: list[int]) -> list[int]:
     """R before L, then by frequency."""
     return sorted(keep, key=lambda i: (detectors[i].pol != "r", detectors[i].freq_mhz, detectors[i].name))

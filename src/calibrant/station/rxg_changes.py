@@ -52,7 +52,8 @@ class Ground:
                 found.append(f"DPFU {pol}cp")
             if tcal:
                 freq, kelvin = np.array(tcal[pol], dtype=np.float64).reshape(-1, 2).T
-                if not np.allclose(rxg.tcal_at(pol, freq), kelvin, SAME):
+                both = np.union1d(freq, rxg.tcal[pol][0])
+                if not np.allclose(rxg.tcal_at(pol, both), np.interp(both, freq, kelvin), SAME):
                     found.append(f"Tcal {pol}cp")
         return found
 

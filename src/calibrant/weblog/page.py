@@ -13,7 +13,8 @@ from calibrant.plots.plot import Drawing, Plot
 
 M = TypeVar("M")
 TONES = {
-    "good": "good", "complete": "good", "check": "check", "do not trust": "bad", "do not upload": "bad", "unsafe": "bad",
+    "good": "good", "complete": "good", "check": "check",
+    "do not trust": "bad", "do not upload": "bad", "unsafe": "bad",
 }  # fmt: skip
 """Verdict -> class in the style sheet."""
 

@@ -119,7 +119,7 @@ def plot(
     if not finite.any():
         unserved = int((loaded.points["rxg"] == "").sum()) if loaded.receivers is not None else 0
         lost = [f"{unserved} belong to an LO that no rxg file serves"] if unserved else []
-        why = "; ".join([f"none of {len(finite)} points has both", *lost, *notes])
+        why = "; ".join([f"none of {len(finite)} points has both", *lost, *(note.rstrip(".") for note in notes)])
         raise DataError(f"there is nothing to draw of {y} against {x}: {why}. Nothing was written.")
     save(lambda: draw_scatter(what), path)
     gone = what.deleted
