@@ -87,7 +87,7 @@ def test_stop_and_status_of_a_running_run(tmp_path: Path) -> None:
     assert now.state.state == "running" and now.state.lights["Argon"] != "off"
     assert (now.state.frames_done, now.state.frames_wanted) == (1, 3)
     text = now.summary()
-    assert "expose argon-01 Argon, 40 s" in text and f"process {process.pid}" in text and "Lights" in text
+    assert "expose argon-01 Argon, 40 s" in text and f"Process {process.pid} on" in text and "Lights" in text
     json.dumps(now.to_dict())
     assert not stop().ended
     output, errors = process.communicate(timeout=60)

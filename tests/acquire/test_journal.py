@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from calibrant.acquire import journal
+from calibrant.acquire.compiler import compile_plan
+from calibrant.acquire.inventory import load_inventory
 from calibrant.acquire.journal import Journal
 from calibrant.acquire.resume import differences, verified
+from calibrant.acquire.sequence import load_sequence
+from calibrant.acquire.units import closed_up, remaining
 from calibrant.acquire.verbs.resume import resume
 from calibrant.acquire.verbs.run import run
 from calibrant.errors import DataError, FormatError, ParameterError
@@ -154,6 +158,24 @@ def test_resume_dry_run(taken: Path) -> None:
     report = resume(str(taken / "run"), dry_run=True)
     assert report.verdict == "dry run"
     assert [step["frame"] for step in report.to_dict()["steps"] if step["kind"] == "expose"] == ["bias-02"]
+    # Times are those of what is left.
+    assert (report.plan.duration_s, report.plan.steps[-1].start_s) == (1.0, 0.0)
+
+
+def test_times_of_what_is_left() -> None:
+    whole = compile_plan(load_sequence("normal"), load_inventory("lvm"))
+    assert closed_up(whole.steps) == list(whole.steps)
+    done = [step.frame for step in whole.frames]
+    left = closed_up(remaining(whole.steps, set(done[:-1])))
+    # Warm-up of Xenon, its exposure, its readout.
+    assert max(step.start_s + step.duration_s for step in left) == 120 + 30 + 55
+
+
+def test_what_follows_the_sky_cannot_go_on(taken: Path) -> None:
+    path = taken / "run" / "journal.jsonl"
+    path.write_text(path.read_text().replace('"sequence": {', '"sequence": {"recipe": "twilight_flats", '))
+    with pytest.raises(ParameterError, match=r"the sky, which has changed.*take them anew"):
+        resume(str(taken / "run"))
 
 
 def test_differences() -> None:

@@ -33,6 +33,9 @@ def test_check_says_what_is_wrong(tmp_path: Path) -> None:
     assert "Did you mean 'Quartz'" in result.summary()
     path.write_text("lamps: {Quartz: {exposure_time: -1}}\n")
     assert "lamps.Quartz.exposure_time" in check(str(path)).summary()
+    path.write_text("lamps: {Quarz: {exposure_time: 1}, Xenn: {exposure_time: 1}}\n")
+    first, second = check(str(path)).to_dict()["problems"]
+    assert first.startswith("lamps.Quarz") and second.startswith("lamps.Xenn")
     assert check("norml").exit_code == 1
     with pytest.raises(ParameterError, match="name a sequence"):
         check()

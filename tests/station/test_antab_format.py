@@ -266,3 +266,9 @@ def test_files_of_others(shared: Path) -> None:
     # The file has a TSYS group of EF that was pasted twice, the second time without its values and its `/`.
     wrong = errors(gzip.decompress(path.read_bytes()).decode())
     assert {problem.line for problem in wrong} == {1822}
+
+
+@pytest.mark.parametrize("text", ["= 3\n", ", 3\n", "2016.067.16:04:46.23;x=,3\n= 4 /\n"])
+def test_marks_without_a_keyword_are_faults(text: str) -> None:
+    """As in a log that was given for an antab."""
+    assert any(problem.severity == "error" for problem in check_antab(text))

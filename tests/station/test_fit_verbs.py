@@ -230,6 +230,7 @@ def test_an_update_is_noted_in_the_session_of_the_log(copies, tmp_path):
     assert max(map(len, told.summary().splitlines())) <= max(100, len(log) + 60)
     edit([log], undo=True)
     assert edit([log]).logs[0].deleted == 0
+    assert "changes no point" in edit([log], delete=True, where="sefd>1e9", reason="x").summary()
     Path(log).unlink()
     other = with_dpfu(made, 0.3, tmp_path / "other.json")
     assert "no note in its session" in update(rxg, [other], backup=False).summary()

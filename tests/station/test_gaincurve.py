@@ -53,7 +53,7 @@ def test_pulls(kind, count):
     assert np.abs(pulls.mean(axis=0)).max() < allowed
     assert np.abs(pulls.std(axis=0) - 1).max() < 0.75 * allowed
     bias = np.mean([fit.dpfu["l"] / DPFU["l"] - 1 for fit in fits])
-    assert abs(bias) < 0.001
+    assert abs(bias) < (0.001 if count == 200 else 0.003)
 
 
 def test_source_and_detector_factors():

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibrant.errors import ParameterError
+from calibrant.errors import DataError, FormatError, ParameterError
 from calibrant.station.agreement import WIDTHS, agreement, half_unit
 from calibrant.station.fslog import read_log
 from calibrant.station.onoff import VALUES, OnOffResult, reduce_scan, reduce_scans
 from calibrant.station.points import build_points
 from calibrant.station.records import NAN, STATES, Apriori, Level, OnOffScan
+from calibrant.station.simulate import Options, simulate_log
+from calibrant.station.verbs.onoff import onoff
 
 TOG = {"ONSO": 8583.8, "ONSC": 10025.8, "OFFS": 8496.6, "OFFC": 9944.2, "ZERO": 1020.2}
 APR_5U = Apriori(1, "5u", 22213.00, 27.44, 16.4, 0.118661, 0.88588, 21964.00, "c", 0.02948)
@@ -133,9 +135,9 @@ def pulls(scans: list[OnOffScan]) -> dict[str, np.ndarray]:
 
 
 def test_pulls_are_normal_for_independent_noise() -> None:
-    """34000 pulls of 2000 scans; those of one scan share what is known of their noise."""
+    """20400 pulls of 1200 scans; those of one scan share what is known of their noise."""
     rng = np.random.default_rng(3)
-    for name, found in pulls([simulated(rng, 17, 2, 3e-4) for _ in range(2000)]).items():
+    for name, found in pulls([simulated(rng, 17, 2, 3e-4) for _ in range(1200)]).items():
         assert abs(found.mean()) < 0.05, name  # a quotient is biased by the noise of its denominator
         assert found.std() == pytest.approx(1.0, abs=0.05), name
         assert np.mean(np.abs(found) < 1) == pytest.approx(0.683, abs=0.025), name
@@ -239,3 +241,30 @@ def test_sig_rows_are_repeated_to_the_last_digit(shared: Path, name: str) -> Non
         assert np.isfinite(ours).all() and np.isfinite(printed).all()
         allowed = 2e-3 * printed + 1.01 * half_unit(printed, *WIDTHS[value])
         assert (np.abs(ours - printed) <= allowed).all(), value
+
+
+def test_a_log_without_onoff_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "none.log"
+    log.write_text("2024.100.00:00:00.00;MARK IV Field System Version 9.13.2\n2024.100.00:00:01.00:source=casa\n")
+    with pytest.raises(DataError, match="no ONOFF scan"):
+        onoff([str(log)], output=str(tmp_path / "rows.csv"))
+    with pytest.raises(FormatError, match="is a directory"):
+        onoff([str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["none.log"]
+
+
+@pytest.mark.parametrize("token", ["$$$$$", "NaN"])
+def test_a_level_without_a_number_is_named(tmp_path: Path, token: str) -> None:
+    """The other repetitions still give a result; the level that was left out is listed, and the scan is not whole."""
+    made = simulate_log(tmp_path, Options(hours=1.0, interval_min=30.0, vlbi=False, fivpt=False))
+    lines = Path(made.log).read_text().split("\n")
+    at = next(number for number, line in enumerate(lines) if "#onoff#ONSO" in line)
+    name, count = lines[at].split()[4:6]
+    lines[at] = lines[at].replace(f"{name} {count.rjust(8)}", f"{name} {token.rjust(8)}")
+    assert token in lines[at]
+    Path(made.log).write_text("\n".join(lines))
+    found = onoff([made.log])
+    assert [(one.line, one.reason) for one in found.skipped] == [(at + 1, "ONSO row: no number, left out")]
+    assert f"detector {name}" in found.skipped[0].text
+    scan = read_log(made.log, progress=False).scans[0]
+    assert (scan.status, scan.reason) == ("partial", f"no number in ONSO of {name} (line {at + 1})")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fabricated_points import points
 
-from calibrant.errors import FormatError, ParameterError
+from calibrant.errors import DataError, FormatError, ParameterError
 from calibrant.station.points import Points
 from calibrant.station.rules import RULES, parse_rules
 from calibrant.station.session import Session, counts, read_session, replay, session_path
@@ -159,3 +159,15 @@ def test_session_elsewhere(log: str, tmp_path: Path) -> None:
     assert (other / "made.log.edits.jsonl").exists()
     assert not Path(session_path(log)).exists()
     assert isinstance(read_session(log), Session) and not read_session(log).actions
+
+
+def test_a_directory_that_cannot_be_written_to(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    session = read_session(log)
+    session.edit("delete", select={"scan": "1"}, reason="x")
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(DataError, match=r"Permission denied.*--session DIRECTORY"):
+        session.save()
+    assert not Path(session_path(log)).exists()

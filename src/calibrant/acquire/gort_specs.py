@@ -41,7 +41,7 @@ class CalibrationFailed(DeviceError):
         text = f"{result.verdict}: {result.reason}"
         text += f"; not taken or not good: {', '.join(missing)}" if missing else ""
         text += "".join(f"; {alarm}" for alarm in result.alarms if alarm.startswith("ALARM"))
-        super().__init__(f"{text}. Go on with 'calibrant acquire resume -o {result.directory}'")
+        super().__init__(f"{text}. Go on with 'calibrant acquire resume {result.directory}'")
         self.result = result
 
 

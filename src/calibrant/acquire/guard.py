@@ -36,7 +36,7 @@ LOOK_S = 1.0
 CONNECT_S = 30.0
 DISMISS_S = 10.0
 TAKE_OVER_S = 180.0
-TRIES = 3
+TRIES = 4
 BETWEEN_TRIES_S = 2.0
 OFF_CODE, FAILED_CODE = 1, 3
 """Exit codes of a guard that had to act."""

@@ -101,6 +101,7 @@ class Hands:
         self.hurry = asyncio.Event()
         """Set when pauses and warm-ups are to end at once."""
         self._detector_busy = self._mask_busy = False
+        self._alarmed: set[str] = set()
         self._began: float | None = None
         """When the last exposure began, by `Clock.mark`."""
         self._taken: dict[str, tuple[Exposure, CaptureSpec, Evidence]] = {}
@@ -392,7 +393,11 @@ class Hands:
         try:
             await work
         except Exception as error:
-            self.report("alarm", text=f"{what} failed: {error}", lights=[])
+            text = f"{what} failed: {error}"
+            if text not in self._alarmed:
+                # Making safe is tried several times; a person reads it once.
+                self._alarmed.add(text)
+                self.report("alarm", text=text, lights=[])
 
 
 @dataclass(frozen=True)

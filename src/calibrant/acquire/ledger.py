@@ -30,6 +30,7 @@ class Ledger:
         self.journal_problem = ""
         self._files: dict[str, list[FrameResult]] = {key: list(files) for key, files in before.items()}
         self._failed: dict[str, str] = {}
+        self._begun: set[str] = set()
 
     def report(self, kind: str, **fields: Any) -> None:
         """A record for the journal and for everybody who listens."""
@@ -38,6 +39,8 @@ class Ledger:
         except OSError as error:
             self.journal_problem = f"{self._journal.path}: the journal cannot be written: {error.strerror or error}"
             record = {"kind": kind, "time": time.time(), **fields}
+        if kind == "exposure":
+            self._begun.add(fields["key"])
         if kind == "alarm":
             self.alarms.append(str(fields["text"]))
         self.stream.put(record)
@@ -84,7 +87,8 @@ class Ledger:
         for step in wanted(self._plan.steps):
             files = self._files.get(step.frame, [])
             results += files
-            problem = self._failed.get(step.frame, "" if files else "not reached")
+            never = "begun, not stored" if step.frame in self._begun else "not reached"
+            problem = self._failed.get(step.frame, "" if files else never)
             if problem:
                 nothing = FrameResult(step.frame, "", step.frame_kind, step.object, step.exposure_s, False, problem)
                 results.append(nothing)

@@ -74,6 +74,11 @@ def stamp(when: float | None) -> str | None:
     return None if when is None else f"{datetime.fromtimestamp(when, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def clock(when: float | None) -> str:
+    """'23:21:36', or nothing for no limit."""
+    return "" if when is None else f"{datetime.fromtimestamp(when, UTC):%H:%M:%S}"
+
+
 def zone(site: Site) -> tzinfo:
     """The site's time zone; mean solar time where the inventory names none, or the system knows none."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from calibrant.acquire.clock import Clock, shielded
-from calibrant.acquire.devices import Light, LightState
+from calibrant.acquire.devices import DeviceLost, Light, LightState
 
 TRIES = 3
 ANSWER_S = 20.0
 """Nominal seconds that one try of switching or reading may take."""
 SETTLE_S = 1.0
 """Between a try and the next one."""
+LOST_SETTLE_S = 0.2
+"""The same where the connection is known to be dead: a person is told sooner."""
 LATE_S = 5.0
 """So long a light is mistrusted that did not answer when it was switched on."""
 Report = Callable[..., None]
@@ -55,7 +57,7 @@ async def _one_off(name: str, light: Light, clock: Clock, report: Report) -> Unv
     deadline = clock.mark() + (TRIES + 1) * (2 * clock.limit(ANSWER_S) + clock.limit(SETTLE_S))
     while tries < TRIES and clock.mark() < deadline:
         try:
-            state, problem = await _try_off(light, clock)
+            state, problem, lost = await _try_off(light, clock)
         except asyncio.CancelledError:
             # Only the end of the event loop cancels this task itself. The lamp still has to go off first.
             ignored += 1
@@ -65,13 +67,16 @@ async def _one_off(name: str, light: Light, clock: Clock, report: Report) -> Unv
         if state is LightState.OFF:
             report("light", light=name, asked=False, state=state.value, verified=True, tries=tries)
             return None
-        await _pause(clock)
+        await _pause(clock, LOST_SETTLE_S if lost else SETTLE_S)
     report("light", light=name, asked=False, state=state.value, verified=False, tries=tries, problem=problem)
     return Unverified(name, state, problem)
 
 
-async def _try_off(light: Light, clock: Clock) -> tuple[LightState, str]:
-    """The state after one try, and what went wrong. The state is read even where switching failed."""
+async def _try_off(light: Light, clock: Clock) -> tuple[LightState, str, bool]:
+    """The state after one try, what went wrong, and whether the connection is dead.
+
+    The state is read even where switching failed.
+    """
     problem = ""
     try:
         await clock.within(light.set(False), ANSWER_S, f"switching {light.name} off")
@@ -80,13 +85,13 @@ async def _try_off(light: Light, clock: Clock) -> tuple[LightState, str]:
     try:
         state = await clock.within(light.read(), ANSWER_S, f"reading {light.name}")
     except Exception as error:
-        return LightState.UNKNOWN, problem or str(error) or type(error).__name__
-    return state, problem or f"it says {state.value} although it was switched off"
+        return LightState.UNKNOWN, problem or str(error) or type(error).__name__, isinstance(error, DeviceLost)
+    return state, problem or f"it says {state.value} although it was switched off", False
 
 
-async def _pause(clock: Clock) -> None:
+async def _pause(clock: Clock, seconds: float) -> None:
     try:
-        await clock.sleep(SETTLE_S)
+        await clock.sleep(seconds)
     except asyncio.CancelledError:
         return
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from calibrant.acquire import twilight
 from calibrant.acquire.calibrations import RECIPES, Entry
-from calibrant.acquire.night import DAY, MJD_1970, Night, stamp
+from calibrant.acquire.night import DAY, MJD_1970, Night, clock, stamp
 from calibrant.acquire.plan import Plan
 from calibrant.errors import CalibrantError, ParameterError
 
@@ -171,7 +171,7 @@ class _Walk:
             latest = self._found[name].latest
             if latest is not None and latest < self._now:
                 busy = f", while {self._running} was under way" if self._running else ""
-                self._refuse(name, f"too late: it had to begin by {_clock(latest)} UTC{busy}")
+                self._refuse(name, f"too late: it had to begin by {clock(latest)} UTC{busy}")
                 self._pending.remove(name)
                 # As in gort: what failed is over, and what comes after it may run.
                 self._over.add(name)
@@ -238,7 +238,3 @@ def _notes(entry: Entry) -> list[str]:
 def _frame_words(plan: Plan) -> list[str]:
     """'arc 10 s' for each exposure; biases have no time."""
     return [f"{step.frame_kind} {step.exposure_s:g} s" if step.exposure_s else step.frame_kind for step in plan.frames]
-
-
-def _clock(when: float) -> str:
-    return (stamp(when) or "")[11:19]

@@ -19,7 +19,7 @@ from calibrant.acquire import twilight
 from calibrant.acquire.calibrations import Entry
 from calibrant.acquire.inventory import Inventory
 from calibrant.acquire.journal import Journal, Record, read
-from calibrant.acquire.night import Night, stamp
+from calibrant.acquire.night import Night, clock, stamp
 from calibrant.acquire.plan import Plan
 from calibrant.acquire.result import RunResult
 from calibrant.acquire.resume import content_hash
@@ -169,7 +169,7 @@ class Schedule:
         why = f": {reason}" if reason else ""
         if state == "waiting":
             return
-        self.say(f"{(stamp(self.clock.now()) or '')[11:19]} {one.entry.name}: {state}{why}")
+        self.say(f"{clock(self.clock.now())} {one.entry.name}: {state}{why}")
 
     # ---- the night
 
@@ -222,9 +222,9 @@ class Schedule:
         for one in self._unfinished():
             if one.latest is not None and one.latest < now:
                 if one.state == "waiting":
-                    self._set(one, "failed", f"too late: it had to begin by {_clock(one.latest)} UTC")
+                    self._set(one, "failed", f"too late: it had to begin by {clock(one.latest)} UTC")
                 else:
-                    self._set(one, "failed", f"{one.reason}; its window closed at {_clock(one.latest)} UTC")
+                    self._set(one, "failed", f"{one.reason}; its window closed at {clock(one.latest)} UTC")
 
     def _why_never(self, one: Progress) -> str:
         after = one.entry.after
@@ -309,7 +309,7 @@ class Schedule:
         if not lost or dawn is None:
             return ""
         self.say(
-            f"{', '.join(one.entry.name for one in lost)}: once more after {_clock(dawn)} UTC, when the night is over"
+            f"{', '.join(one.entry.name for one in lost)}: once more after {clock(dawn)} UTC, when the night is over"
         )
         await self.clock.sleep_until(dawn)
         for one in lost:
@@ -365,7 +365,3 @@ def last_moment(directory: Path) -> float | None:
     path = directory / NAME
     records = read(path) if path.exists() else []
     return float(records[-1]["nominal"]) if records else None
-
-
-def _clock(when: float) -> str:
-    return (stamp(when) or "")[11:19]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from calibrant.acquire.night import Night, stamp
+from calibrant.acquire.night import Night, clock
 from calibrant.acquire.timeline import WIDTH, wrapped
 
 if TYPE_CHECKING:
@@ -136,11 +136,6 @@ def outcome(result: NightResult, night: Night) -> list[str]:
     if result.interrupted:
         rows.append("The same command goes on with it.")
     return rows
-
-
-def clock(when: float | None) -> str:
-    """'23:21:36', or nothing for no limit."""
-    return "" if when is None else (stamp(when) or "")[11:19]
 
 
 def _local(night: Night, when: float | None) -> str:

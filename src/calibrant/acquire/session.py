@@ -163,7 +163,7 @@ def _prepare(request: Request) -> None:
         raise DataError(f"{request.directory}: cannot be made: {error.strerror}") from error
     if request.before is None and (request.directory / journal.NAME).exists():
         raise ExistsError(
-            f"{request.directory} holds a run already: go on with 'calibrant acquire resume -o {request.directory}', "
+            f"{request.directory} holds a run already: go on with 'calibrant acquire resume {request.directory}', "
             "or choose another directory"
         )
 

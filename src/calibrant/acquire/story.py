@@ -111,12 +111,16 @@ class FrameStory:
     def state(self) -> str:
         if self.good:
             return "good"
-        return "bad" if self.files else "failed" if self.failures else "not reached"
+        if self.files or self.failures:
+            return "bad" if self.files else "failed"
+        return "not reached" if self.begin is None else "not stored"
 
     @property
     def problems(self) -> list[str]:
         """What is wrong, each thing once."""
         found = [text for file in self.files for text in file.problems] + self.failures
+        if self.state == "not stored":
+            found.append("its exposure began; no file was stored")
         return [] if self.good else list(dict.fromkeys(found))
 
 

@@ -7,7 +7,7 @@ or a single other step.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calibrant.acquire.plan import Plan, Step
 
@@ -87,6 +87,19 @@ def remaining(steps: Iterable[Step], done: Collection[str]) -> list[Step]:
     steps = list(steps)
     unneeded = {*done, *_idle_discards(steps, done)}
     return _useful([step for unit in units(steps) for step in left_of(unit, unneeded)])
+
+
+def closed_up(steps: Iterable[Step]) -> list[Step]:
+    """The same steps without the time of those that were left out between them."""
+    closed: list[Step] = []
+    ended = saved = 0.0
+    index = -1
+    for step in steps:
+        if step.index != index + 1:
+            saved += max(0.0, step.start_s - ended)
+        index, ended = step.index, max(ended, step.start_s + step.duration_s)
+        closed.append(replace(step, start_s=step.start_s - saved))
+    return closed
 
 
 def _idle_discards(steps: list[Step], done: Collection[str]) -> set[str]:

@@ -117,7 +117,10 @@ def report(
              "gain_at": gain_at, "like_gnplt": like_gnplt, **selection}  # fmt: skip
     commands = commands_of(loaded, fits, given)
     drawn = material(loaded, judgement, fits, band_labels(loaded.points, stations_of(loaded.logs)))
-    write_station_report(loaded, judgement, fits, drawn, commands, output)
+    try:
+        write_station_report(loaded, judgement, fits, drawn, commands, output)
+    except OSError as error:
+        raise ParameterError(f"output={output!r}: cannot be written: {error.strerror}") from None
     result = StationReport(
         judgement.verdict, judgement.reasons, output, judgement, fits, tuple(log.path for log in loaded.logs),
         tuple(vars_of(one) for one in loaded.skipped), tuple(commands),

@@ -150,6 +150,8 @@ def _lacking(scan: OnOffScan, damaged: list[int]) -> str:
     reasons += [f"no {absent} for {', '.join(names)}" for absent, names in bare.items() if absent]
     if unknown := [name for name in scan.printed if scan.apriori and name not in scan.apriori]:
         reasons.append(f"no APR row for {', '.join(unknown)}")
+    for name, level in scan.without_number:
+        reasons.append(f"no number in {level.state} of {name} (line {level.line})")
     if damaged:
         reasons.append(f"damaged rows: lines {', '.join(map(str, damaged))}")
     return "; ".join(reasons)

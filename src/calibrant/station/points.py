@@ -267,7 +267,7 @@ def _measured(reduction: Reduction, columns: dict[str, Column]) -> dict[str, Col
 
 
 def _skipped(scans: Sequence[OnOffScan], reduction: Reduction, unusable: NDArray[np.bool_]) -> Iterator[Skipped]:
-    """One entry for a scan that gives nothing, else one for each detector of it that gives nothing."""
+    """One entry for a scan that gives nothing, else one for each detector that gives nothing and each level lost."""
     kept = np.bincount(reduction.scan[~unusable], minlength=len(scans))
     bad: dict[int, list[int]] = {}
     for index in np.flatnonzero(unusable):
@@ -281,3 +281,10 @@ def _skipped(scans: Sequence[OnOffScan], reduction: Reduction, unusable: NDArray
             continue
         for apriori, problem in found:
             yield Skipped(scan.file, apriori.line, f"{name}, detector {apriori.detector}", problem)
+        dead = {apriori.detector for apriori, _ in found}
+        for detector, level in scan.without_number:
+            if detector in dead:
+                continue
+            yield Skipped(
+                scan.file, level.line, f"{name}, detector {detector}", f"{level.state} row: no number, left out"
+            )

@@ -102,7 +102,7 @@ def note_update(update: RxgUpdate, changes: Changes) -> tuple[list[str], list[st
             session = read_session(log, folder)
             session.edit(NOTE, reason=text)
             session.save()
-        except (OSError, FormatError) as error:
+        except (OSError, DataError, FormatError) as error:
             lost.append(f"{log}: no note in its session: {getattr(error, 'strerror', None) or error}")
         else:
             noted.append(session.path)

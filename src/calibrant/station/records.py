@@ -123,6 +123,11 @@ class OnOffScan:
     reason: str = ""
     """Why it is not complete: the log's own error line where there is one."""
 
+    @property
+    def without_number(self) -> list[tuple[str, Level]]:
+        """Levels that overflowed ($$$) or are no number, with their detectors."""
+        return [(name, one) for name, levels in self.levels.items() for one in levels if math.isnan(one.level)]
+
 
 @dataclass(frozen=True, slots=True)
 class Fivpt:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibrant.errors import FormatError, ParameterError
+from calibrant.errors import DataError, FormatError, ParameterError
 from calibrant.station.rules import RULES
 from calibrant.station.select import select
 
@@ -128,20 +128,15 @@ class Session:
             self.actions.append(Action(len(self.actions) + 1, action, _now(), of=number, call=call))
 
     def save(self) -> None:
-        """Write the file through a temporary name."""
+        """Write the file through a temporary name. DataError where its directory cannot be written to."""
+        from calibrant.station.text import write_new
+
         head = {"calibrant_session": VERSION, "log": self.log, "size": self.size}
         lines = [json.dumps(item, ensure_ascii=False) for item in (head, *(step.to_dict() for step in self.actions))]
-        folder, name = os.path.split(os.path.abspath(self.path))
-        temporary = os.path.join(folder, f".{name}.tmp-{os.getpid()}")
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+            write_new(self.path, "\n".join(lines) + "\n", overwrite=True)
+        except DataError as error:
+            raise DataError(f"{error} Keep the edits elsewhere: --session DIRECTORY, in every verb.") from None
 
 
 def _call(action: Action) -> int:

@@ -92,7 +92,8 @@ def subtitle_of(story: Story) -> str:
 def reasons_of(story: Story) -> list[str]:
     """The verdict in sentences."""
     good, wanted = len(story.frames) - len(story.missing), len(story.frames)
-    sentences = list(story.alarms)
+    # What a person must do about lamps comes first.
+    sentences = sorted(story.alarms, key=lambda text: not text.startswith("ALARM"))
     if story.running:
         sentences.append(f"The run is under way; lamps on now: {', '.join(story.burning) or 'none'}.")
     elif story.burning and not story.alarms:
@@ -128,7 +129,7 @@ def steps_of(story: Story) -> list[tuple[str, str]]:
         count = len(story.missing)
         some = "frame that is" if count == 1 else f"{count} frames that are"
         steps.append((f"Take the {some} missing. Nothing that is there is taken again or overwritten:",
-                      f"calibrant acquire resume -o {where}"))  # fmt: skip
+                      f"calibrant acquire resume {where}"))  # fmt: skip
     if story.frames and not story.missing:
         steps.append(("Check the files against their checksums:", f"cd {where} && sha256sum -c SHA256SUMS"))
     return steps

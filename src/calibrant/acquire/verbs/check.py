@@ -45,7 +45,7 @@ class CheckResult:
             "sequence": self.sequence,
             "inventory": self.inventory,
             "valid": not self.problems,
-            "problems": self.problems,
+            "problems": [fault.strip() for text in self.problems for fault in text.splitlines()[1:] or [text]],
             "warnings": self.warnings,
             "frames": self.frames,
             "duration_s": self.duration_s,

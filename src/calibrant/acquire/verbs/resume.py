@@ -40,7 +40,7 @@ def resume(
     directory, name = which(sequence, output)
     start = start_record(directory)
     devices = load_inventory(inventory or start["inventory"]["source"])
-    plan = compile_plan(_sequence(name, start), devices, **start["compiled"])
+    plan = compile_plan(_sequence(name, start, directory), devices, **start["compiled"])
     old = {part: read_json(directory / part) for part in (session.INVENTORY_NAME, session.PLAN_NAME)}
     refuse_changes(directory, old[session.INVENTORY_NAME], devices.model_dump(mode="json"), "inventory")
     refuse_changes(directory, _decisive(old[session.PLAN_NAME]), _decisive(plan.to_dict()), "plan")
@@ -66,14 +66,21 @@ def which(sequence: str, output: str) -> tuple[Path, str]:
     if sequence and Path(sequence).is_dir():
         return Path(sequence), ""
     raise ParameterError(
-        f"{sequence or 'resume'}: name the directory of the run that is to go on: calibrant acquire resume -o DIR"
+        f"{sequence or 'resume'}: name the directory of the run that is to go on: calibrant acquire resume DIR"
     )
 
 
-def _sequence(name: str, start: dict[str, Any]) -> Any:
+def _sequence(name: str, start: dict[str, Any], directory: Path) -> Any:
     """As given, else as it was when the run began."""
     from calibrant.acquire.sequence import load_sequence
+    from calibrant.errors import ParameterError
 
+    if "recipe" in start["sequence"]:
+        raise ParameterError(
+            f"{directory}: {start['plan']['name']} cannot go on: their times follow from the sky, which has changed. "
+            "What is there stays; take them anew with the night's list: "
+            f"calibrant acquire schedule CALIBRATIONS --run -o {directory.parent}"
+        )
     return load_sequence(name) if name else load_sequence({**start["sequence"], "name": start["plan"]["name"]})
 
 
@@ -113,10 +120,11 @@ def _same_world(simulate: bool, start: dict[str, Any], directory: Path) -> None:
 
 
 def _what_is_left(request: Any) -> RunReport:
-    """A dry run: the plan with the steps that are left."""
+    """A dry run: the plan with the steps that are left, one after the other."""
     from dataclasses import replace
 
-    from calibrant.acquire.units import remaining
+    from calibrant.acquire.units import closed_up, remaining
 
-    left = remaining(request.plan.steps, set(request.before.done))
-    return RunReport(replace(request.plan, steps=tuple(left)), str(request.directory))
+    left = closed_up(remaining(request.plan.steps, set(request.before.done)))
+    ends = max((step.start_s + step.duration_s for step in left), default=0.0)
+    return RunReport(replace(request.plan, steps=tuple(left), duration_s=ends), str(request.directory))

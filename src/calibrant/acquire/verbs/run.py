@@ -89,7 +89,7 @@ class RunReport:
         for alarm in result.alarms:
             lines += wrapped([alarm], "! ")
         if result.verdict != "complete":
-            lines.append(f"Go on with: calibrant acquire resume -o {self.directory}")
+            lines.append(f"Go on with: calibrant acquire resume {self.directory}")
         return lines
 
 

@@ -34,14 +34,15 @@ class StatusResult:
             f"Began {utc(state.started)}, last word {utc(state.latest)}.",
         ]
         if state.state == "running":
-            lines.append(f"Now: {state.step}. Ends about {utc(self.ends)}. Process {state.holder}".rstrip())
+            lines.append(f"Now: {state.step}. Ends about {utc(self.ends)}.")
+            lines += [f"Process {state.holder.pid} on {state.holder.host}."] if state.holder else []
         burning = [f"{name} {light}" for name, light in state.lights.items() if light != "off"]
         lines.append(f"Lights, as the journal says: {', '.join(burning) or 'all off'}.")
         lines += wrapped([state.reason], "Reason: ") if state.reason else []
         for alarm in state.alarms:
             lines += wrapped([alarm], "! ")
         if state.state != "running" and state.verdict != "complete":
-            lines.append(f"Go on with: calibrant acquire resume -o {state.directory}")
+            lines.append(f"Go on with: calibrant acquire resume {state.directory}")
         return "\n".join(lines)
 
     @property

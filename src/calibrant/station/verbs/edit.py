@@ -41,11 +41,15 @@ class EditResult:
     skipped: int
     dry_run: bool
     compare: str = ""
+    by_hand: bool = False
+    """Points were deleted or brought back by hand: that this changes nothing is worth a warning."""
 
     def summary(self) -> str:
         lines = ["Dry run: nothing was written."] if self.dry_run else []
         for log in self.logs:
             lines.append(f"{log.log}: {log.deleted} of {log.points} points deleted ({log.changed:+d} by this call)")
+            if self.by_hand and not log.changed:
+                lines.append("  Warning: this edit changes no point of this log; --undo takes it back.")
             lines += [f"  {count:6d}  {reason}" for reason, count in log.reasons]
             if log.actions:
                 lines.append(f"  {log.session}:")
@@ -159,7 +163,7 @@ def edit(
     if compare:
         other = load(logs, rxg=rxg, flux=flux, session=compare)
         found = [_compared(one, loaded, other, index) for index, one in enumerate(found)]
-    return EditResult(found, len(loaded.skipped), dry_run, compare)
+    return EditResult(found, len(loaded.skipped), dry_run, compare, by_hand=delete or undelete)
 
 
 def _check(rules: str, delete: bool, undelete: bool, undo: bool, redo: bool, reason: str, session: str) -> None:

@@ -121,7 +121,10 @@ def plot(
         lost = [f"{unserved} belong to an LO that no rxg file serves"] if unserved else []
         why = "; ".join([f"none of {len(finite)} points has both", *lost, *(note.rstrip(".") for note in notes)])
         raise DataError(f"there is nothing to draw of {y} against {x}: {why}. Nothing was written.")
-    save(lambda: draw_scatter(what), path)
+    try:
+        save(lambda: draw_scatter(what), path)
+    except OSError as error:
+        raise ParameterError(f"output={path!r}: cannot be written: {error.strerror}") from None
     gone = what.deleted
     counts = int((finite & ~gone).sum()), int((finite & gone).sum()), int((~finite).sum())
     return PlotResult(path, x, y, *counts, tuple(notes))
