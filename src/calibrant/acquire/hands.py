@@ -278,6 +278,8 @@ class Hands:
         self.report("exposure", key=step.frame, begin=evidence.begin)
         programme = self._mask_programme(step, mask, evidence) if mask is not None and step.mask else None
         await self._integrate(exposure, step, programme)
+        if missed := [stop.place for stop in step.mask[len(evidence.mask) :]]:
+            self.report("note", text=f"{step.frame}: the exposure ended before the mask came to {', '.join(missed)}")
         evidence.lights_end = await self._states()
         self._taken[step.frame] = (exposure, spec, evidence)
 
@@ -303,8 +305,6 @@ class Hands:
         finally:
             await let_go(integration, *moving)
         if self._mask_busy and self.observatory.mask is not None:
-            if moving:
-                self.report("note", text=f"{step.frame}: the exposure ended before the mask's programme did")
             await self.clock.within(self.observatory.mask.stop(), self.limits.abort_s, "stopping the mask")
             self._mask_busy = False
 
