@@ -60,9 +60,7 @@ def test_lost_detector_leaves_no_lamp_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        {"detector": {"kind": "hang", "call": call, "after": 2}} for call in ("expose", "integrate", "readout", "abort")
-    ]
+    [{"detector": {"kind": "hang", "call": call, "after": 2}} for call in ("expose", "integrate", "readout", "abort")]
     + [
         {"detector": "short"},
         {"detector": "refuse"},
