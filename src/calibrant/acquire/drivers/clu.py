@@ -79,6 +79,7 @@ class CluMask(CluDevice):
         super().__init__(bus, clock, "mask", [str(address["actor"])])
         self.places: Mapping[str, float] = dict(mask.places)
         self._tolerance = float(address.get("tolerance", 10.0))
+        self._stops = 0
 
     async def move(self, to: str) -> None:
         if to not in self.places:
@@ -92,6 +93,7 @@ class CluMask(CluDevice):
         await self._moving("moveToHome")
 
     async def stop(self) -> None:
+        self._stops += 1
         await self.ask(self.actors[0], "stop")
 
     async def position(self) -> str:
@@ -104,9 +106,11 @@ class CluMask(CluDevice):
 
     async def _moving(self, words: str) -> None:
         """A motion that is stopped whenever nobody waits for its end any more."""
-        actor = self.actors[0]
+        actor, stops = self.actors[0], self._stops
         if value(await self.ask(actor, "isReachable"), "Reachable") is False:
             raise DeviceLost(f"{self.name}: {actor} says that its motor is not reachable")
+        if self._stops != stops:
+            raise DeviceRefused(f"{self.name}: was told to stop before it began to move")
         try:
             await self.ask(actor, words, MOVE_S)
         except BaseException as error:
