@@ -13,8 +13,8 @@ import itertools
 import math
 import secrets
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,6 @@ NOT_IMPLEMENTED, INVALID_VALUE, NOT_CONNECTED = 0x400, 0x401, 0x407
 ELEMENTS = {1: "<i2", 2: "<i4", 3: "<f8", 4: "<f4", 5: "<u8", 6: "u1", 7: "<i8", 8: "<u2", 9: "<u4"}
 """Element types of ImageBytes."""
 HEAD_BYTES = 44
-T = TypeVar("T")
 
 
 class Refusal(DeviceRefused):
@@ -242,12 +241,3 @@ def known_options(given: Mapping[str, Any], defaults: Mapping[str, Any], where: 
     if unknown := sorted(set(given) - set(defaults)):
         raise ParameterError(f"{where}: Alpaca knows no {', '.join(unknown)}; allowed are {', '.join(defaults)}")
     return {**defaults, **given}
-
-
-async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
-    """All results; the first error only after all have ended."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return cast("list[T]", results)

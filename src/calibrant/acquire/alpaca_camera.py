@@ -10,7 +10,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from calibrant.acquire.alpaca import INVALID_VALUE, POLL_S, AlpacaDevice, Refusal, Server, all_of, known_options
+from calibrant.acquire.alpaca import INVALID_VALUE, POLL_S, AlpacaDevice, Refusal, Server, known_options
+from calibrant.acquire.clock import all_of
 from calibrant.acquire.devices import CaptureSpec, DeviceBusy, DeviceRefused, DeviceTimeout, Frame
 from calibrant.acquire.exposing import FollowedDetector
 

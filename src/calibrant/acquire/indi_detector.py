@@ -14,13 +14,13 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.acquire import indi
-from calibrant.acquire.clock import shielded
+from calibrant.acquire.clock import all_of, shielded
 from calibrant.acquire.devices import CaptureSpec, DeviceBusy, DeviceLost, DeviceRefused, DeviceTimeout, Frame
 from calibrant.acquire.indi import IndiDevice, Link
 from calibrant.acquire.indi_xml import Property, Value
@@ -355,17 +355,8 @@ class Joint:
             return await asyncio.gather(*works)
         except (asyncio.CancelledError, DeviceError):
             with contextlib.suppress(DeviceError):
-                await shielded(_all(part.give_up() for part in self._parts))
+                await shielded(all_of(part.give_up() for part in self._parts))
             raise
-
-
-async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
-    """All results; the first error only after all have ended."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return cast("list[T]", results)
 
 
 class IndiDetector:
@@ -388,7 +379,7 @@ class IndiDetector:
         ]
 
     async def prepare(self) -> None:
-        await _all(head.prepare(self._settings) for head in self.heads)
+        await all_of(head.prepare(self._settings) for head in self.heads)
         # Slow, and the first frame must not wait for it.
         await asyncio.to_thread(importlib.import_module, "astropy.io.fits")
 
@@ -399,7 +390,7 @@ class IndiDetector:
             raise DeviceBusy(f"{', '.join(busy)}: an exposure is under way; {spec.key} cannot begin")
         starts = [asyncio.ensure_future(head.start(spec)) for head in self.heads]
         try:
-            return Joint(await _all(starts))
+            return Joint(await all_of(starts))
         except (asyncio.CancelledError, DeviceError):
             with contextlib.suppress(DeviceError):
                 await shielded(self._unwind(starts))
@@ -407,17 +398,17 @@ class IndiDetector:
 
     async def _unwind(self, starts: list[asyncio.Task[Integration]]) -> None:
         await asyncio.wait(starts)
-        await _all(start.result().give_up() for start in starts if not start.cancelled() and not start.exception())
+        await all_of(start.result().give_up() for start in starts if not start.cancelled() and not start.exception())
 
     async def abort(self) -> None:
-        await _all(head.abort() for head in self.heads)
+        await all_of(head.abort() for head in self.heads)
 
     async def is_idle(self) -> bool:
-        return all(await _all(head.is_idle() for head in self.heads))
+        return all(await all_of(head.is_idle() for head in self.heads))
 
     async def status(self) -> dict[str, Any]:
         names = ("CCD_TEMPERATURE", "CCD_FRAME_TYPE", "CCD_BINNING")
-        states = await _all(head.states(head.names.exposure, *names) for head in self.heads)
+        states = await all_of(head.states(head.names.exposure, *names) for head in self.heads)
         return dict(zip(self.cameras, states, strict=True))
 
     def describe(self) -> dict[str, Any]:
