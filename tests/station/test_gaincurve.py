@@ -42,18 +42,20 @@ def pulls_of(fit):
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"),
-    [({}, 200), ({"detectors": 4, "common": 0.03, "outliers": 0.05}, 60)],
+    "kind",
+    [
+        {},
+        {"detectors": 4, "common": 0.03, "outliers": 0.05},
+    ],
 )
-def test_pulls(kind, count):
+def test_pulls_of_200_simulations(kind):
     rng = np.random.default_rng(10)
-    fits = [fit_gain_curve(gains(rng, scans=24, **kind), degree=2) for _ in range(count)]
+    fits = [fit_gain_curve(gains(rng, scans=24, **kind), degree=2) for _ in range(200)]
     pulls = np.array([pulls_of(fit) for fit in fits])
-    allowed = 2.9 / np.sqrt(count)
-    assert np.abs(pulls.mean(axis=0)).max() < allowed
-    assert np.abs(pulls.std(axis=0) - 1).max() < 0.75 * allowed
+    assert np.abs(pulls.mean(axis=0)).max() < 0.2
+    assert np.all((pulls.std(axis=0) > 0.85) & (pulls.std(axis=0) < 1.15))
     bias = np.mean([fit.dpfu["l"] / DPFU["l"] - 1 for fit in fits])
-    assert abs(bias) < (0.001 if count == 200 else 0.003)
+    assert abs(bias) < 0.001
 
 
 def test_source_and_detector_factors():

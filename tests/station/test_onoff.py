@@ -135,9 +135,9 @@ def pulls(scans: list[OnOffScan]) -> dict[str, np.ndarray]:
 
 
 def test_pulls_are_normal_for_independent_noise() -> None:
-    """20400 pulls of 1200 scans; those of one scan share what is known of their noise."""
+    """34000 pulls of 2000 scans; those of one scan share what is known of their noise."""
     rng = np.random.default_rng(3)
-    for name, found in pulls([simulated(rng, 17, 2, 3e-4) for _ in range(1200)]).items():
+    for name, found in pulls([simulated(rng, 17, 2, 3e-4) for _ in range(2000)]).items():
         assert abs(found.mean()) < 0.05, name  # a quotient is biased by the noise of its denominator
         assert found.std() == pytest.approx(1.0, abs=0.05), name
         assert np.mean(np.abs(found) < 1) == pytest.approx(0.683, abs=0.025), name

@@ -40,12 +40,12 @@ def fitted(design, y, sigma, scan, loss):
 def test_pulls(scans, points, common, factor, outliers, loss):
     rng = np.random.default_rng(5)
     pulls = []
-    for _ in range(60):
+    for _ in range(120):
         fit = fitted(*observed(rng, scans, points, common, factor, outliers)[:4], loss)
         assert fit.converged
         pulls.append((fit.parameters - TRUE) / fit.errors)
-    assert np.abs(np.mean(pulls, axis=0)).max() < 0.4
-    assert 0.8 < np.std(pulls) < 1.2
+    assert np.abs(np.mean(pulls, axis=0)).max() < 0.3
+    assert 0.83 < np.std(pulls) < 1.17
 
 
 def test_outliers_are_found_and_good_points_kept():

@@ -8,6 +8,7 @@ are in `sim_world`.
 
 from __future__ import annotations
 
+import abc
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ class SimObservatory(Observatory):
     world: World = field(kw_only=True)
 
 
-class SimDevice:
+class SimDevice(abc.ABC):
     """Name, description and status of anything simulated."""
 
     def __init__(self, name: str, world: World) -> None:
@@ -68,8 +69,8 @@ class SimDevice:
         async with self.world.call(self.name, "status"):
             return self._status()
 
-    def _status(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _status(self) -> dict[str, Any]: ...
 
 
 class SimLight(SimDevice):
